@@ -1,0 +1,119 @@
+//! `cargo xtask <verb>`: the one door to building, running, checking and testing poolwatch.
+//!
+//! This file only names the verbs; each lives in its own module. CI and the README call nothing
+//! else. No verb needs root: what does is started through sudo, one program at a time.
+
+mod build;
+mod cargo;
+mod check;
+mod libtest;
+mod mutants;
+mod root;
+mod run;
+mod rust_text;
+mod setup;
+mod sources;
+mod system_tools;
+mod test;
+mod test_binaries;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Build, run, check and test poolwatch.
+#[derive(Parser)]
+#[command(
+    bin_name = "cargo xtask",
+    after_help = "Examples:\n  cargo xtask run                         build everything, watch the default-route interface\n  cargo xtask run -- --interface eth0     watch another interface\n  cargo xtask test                        all tests; asks for root for those that load programs\n  cargo xtask test --no-kernel            only the tests that need no root\n  cargo xtask check                       formatting, lints, dependencies, house rules"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Install what building needs: rust-src and the matching bpf-linker
+    #[command(
+        after_help = "Everything goes under target/tools, but rust-src, which joins the toolchain.\n\nExample:\n  cargo xtask setup"
+    )]
+    Setup,
+    /// Build the release binary, target/release/poolwatch
+    #[command(after_help = "Example:\n  cargo xtask build && target/release/poolwatch --help")]
+    Build,
+    /// Build, then run the sensor as root; it detaches when it ends
+    #[command(
+        after_help = "Examples:\n  cargo xtask run\n  cargo xtask run -- --interface eth0 --listen 127.0.0.1:9999\n  cargo xtask run -- --config my.toml"
+    )]
+    Run(run::Arguments),
+    /// Formatting, lints of both halves, dependencies, house rules
+    #[command(after_help = "Example:\n  cargo xtask check")]
+    Check,
+    /// Run all tests; those named kernel_* as root
+    #[command(
+        after_help = "Examples:\n  cargo xtask test\n  cargo xtask test --no-kernel\n  cargo xtask test -- fragment          only tests whose name contains \"fragment\"\n  cargo xtask test -- --nocapture vlan"
+    )]
+    Test(test::Arguments),
+    /// Put faults into the classifier, one at a time, and see tests turn red
+    #[command(after_help = "Example:\n  cargo xtask mutants")]
+    Mutants,
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().verb {
+        Verb::Setup => setup::setup(),
+        Verb::Build => build::build(),
+        Verb::Run(arguments) => run::run(&arguments),
+        Verb::Check => check::check(),
+        Verb::Test(arguments) => match test::test(&arguments) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
+        Verb::Mutants => mutants::mutants(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn options_of_the_sensor_pass_with_and_without_the_two_dashes() {
+        for line in [
+            ["xtask", "run", "--", "--interface", "eth0"].as_slice(),
+            ["xtask", "run", "--interface", "eth0"].as_slice(),
+        ] {
+            let parsed = Arguments::try_parse_from(line).unwrap();
+            let Verb::Run(arguments) = parsed.verb else {
+                panic!("{line:?} is not `run`");
+            };
+            assert_eq!(arguments.sensor, ["--interface", "eth0"]);
+        }
+    }
+
+    #[test]
+    fn no_kernel_is_ours_and_what_follows_is_the_test_harness_s() {
+        let line = ["xtask", "test", "--no-kernel", "--", "--nocapture", "vlan"];
+        let Verb::Test(arguments) = Arguments::try_parse_from(line).unwrap().verb else {
+            panic!("{line:?} is not `test`");
+        };
+        assert!(arguments.no_kernel);
+        assert_eq!(arguments.harness, ["--nocapture", "vlan"]);
+    }
+}

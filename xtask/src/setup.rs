@@ -1,0 +1,221 @@
+//! `setup`: what building and checking need beyond a Rust toolchain and a C compiler, installed
+//! where it can be, named exactly where not.
+//!
+//! A C compiler is not probed: rustc links through it, so xtask itself would not exist without
+//! one. The programs of the operating system that tests need are in `system_tools`. Everything
+//! but rust-src goes under target/tools; when all is there, this takes a few hundredths of a second.
+
+use std::{
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    cargo::{self, read},
+    system_tools,
+};
+
+/// bpf-linker reads the bitcode that rustc writes, so its LLVM must be rustc's.
+struct Linker {
+    llvm: u32,
+    version: &'static str,
+}
+
+/// The last bpf-linker whose default features open this LLVM in rustc's own library directory.
+const LINKERS: &[Linker] = &[Linker { llvm: 22, version: "0.10.4" }];
+
+const CARGO_DENY_VERSION: &str = "0.20.2";
+
+/// The verb: what building needs.
+pub(crate) fn setup() -> Result<()> {
+    for_building()?;
+    println!("setup: all that building needs is there");
+    Ok(())
+}
+
+/// What both halves need to build: the sources of `core`, and the linker of the kernel half.
+pub(crate) fn for_building() -> Result<()> {
+    let rustc = Rustc::probe()?;
+    rust_src(&rustc)?;
+    let linker = linker_for(&rustc)?;
+    install("bpf-linker", linker.version, "about two minutes")
+}
+
+pub(crate) fn for_checking() -> Result<()> {
+    for_building()?;
+    install("cargo-deny", CARGO_DENY_VERSION, "about five minutes")
+}
+
+/// What the tests need; `kernel` tells whether those that need root are among them.
+pub(crate) fn for_testing(kernel: bool) -> Result<()> {
+    for_building()?;
+    system_tools::require(kernel)
+}
+
+/// The compiler that cargo will use.
+struct Rustc {
+    release: String,
+    llvm: u32,
+    sysroot: PathBuf,
+}
+
+impl Rustc {
+    fn probe() -> Result<Self> {
+        let version = read(Self::command().arg("-vV"))?;
+        let sysroot = read(Self::command().args(["--print", "sysroot"]))?;
+        Ok(Self {
+            release: field(&version, "release").unwrap_or("?").to_owned(),
+            llvm: llvm_major(&version).context("rustc -vV names no LLVM version")?,
+            sysroot: PathBuf::from(sysroot.trim()),
+        })
+    }
+
+    fn command() -> Command {
+        let program = env::var_os("RUSTC").unwrap_or_else(|| OsString::from("rustc"));
+        let mut command = Command::new(program);
+        // rust-toolchain.toml chooses the toolchain by directory.
+        command.current_dir(cargo::root());
+        command
+    }
+}
+
+/// The value of one line of `rustc -vV`.
+fn field<'a>(version: &'a str, name: &str) -> Option<&'a str> {
+    version.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+fn llvm_major(version: &str) -> Option<u32> {
+    field(version, "LLVM version")?.split('.').next()?.parse().ok()
+}
+
+fn linker_for(rustc: &Rustc) -> Result<&'static Linker> {
+    if let Some(linker) = LINKERS.iter().find(|linker| linker.llvm == rustc.llvm) {
+        return Ok(linker);
+    }
+    let known: Vec<String> = LINKERS
+        .iter()
+        .map(|linker| format!("LLVM {} with bpf-linker {}", linker.llvm, linker.version))
+        .collect();
+    bail!(
+        "rustc {} is built on LLVM {}, for which no bpf-linker is known here (known: {}); use the \
+         toolchain of rust-toolchain.toml, or add the pair to LINKERS in xtask/src/setup.rs",
+        rustc.release,
+        rustc.llvm,
+        known.join(", ")
+    );
+}
+
+/// The kernel's target has no precompiled `core`: it is built from the toolchain's sources.
+fn rust_src(rustc: &Rustc) -> Result<()> {
+    let core = rustc.sysroot.join("lib/rustlib/src/rust/library/core");
+    if core.is_dir() {
+        return Ok(());
+    }
+    eprintln!("setup: adding rust-src to the toolchain of rustc {} …", rustc.release);
+    let refusal = match read(
+        Command::new("rustup")
+            .args(["component", "add", "rust-src"])
+            .env_remove("RUST_BACKTRACE")
+            .current_dir(cargo::root()),
+    ) {
+        Ok(_) if core.is_dir() => return Ok(()),
+        Ok(_) => "rustup added it to another toolchain than the one of this rustc".to_owned(),
+        Err(error) => format!("{error:#}"),
+    };
+    bail!(missing_sources(&rustc.release, &core, &refusal));
+}
+
+fn missing_sources(release: &str, core: &Path, refusal: &str) -> String {
+    format!(
+        "the kernel half is built with the standard library's sources, and those of rustc \
+         {release} are missing: no {core}\n  \
+         tried: {refusal}\n  \
+         either: rustup component add rust-src --toolchain {release}\n  \
+         or: a rustc of the distribution that comes with its sources, on Debian\n      \
+         apt-get install rustc-web rust-web-src\n      \
+         and then RUSTC=/usr/bin/rustc cargo xtask … (all verbs but check, whose clippy \
+         needs the sources of its own toolchain)",
+        core = core.display()
+    )
+}
+
+/// Install a crate's programs under target/tools unless exactly this version is there.
+fn install(name: &str, version: &str, duration: &str) -> Result<()> {
+    let program = cargo::tools().join(name);
+    if installed_version(&program).as_deref() == Some(version) {
+        return Ok(());
+    }
+    eprintln!("setup: installing {name} {version} under target/tools, {duration} …");
+    let target_tools = cargo::target().join("tools");
+    let mut command = cargo::cargo(["install", name, "--version", version, "--locked", "--force"]);
+    command.arg("--root").arg(target_tools);
+    // With its own place on it, cargo does not advise to extend the PATH.
+    command.env("PATH", cargo::search_path());
+    // Cargo's own temporary directory, lest the pieces of a tool stay in target/ for good.
+    command.env_remove("CARGO_TARGET_DIR");
+    cargo::succeed(&mut command).with_context(|| format!("{name} {version} could not be installed"))?;
+    match installed_version(&program) {
+        Some(found) if found == version => Ok(()),
+        found => bail!(
+            "{} was installed, but calls itself {}",
+            program.display(),
+            found.as_deref().unwrap_or("nothing: it does not start")
+        ),
+    }
+}
+
+/// The version a program tells: the second word of `NAME VERSION`.
+fn installed_version(program: &Path) -> Option<String> {
+    let said = read(Command::new(program).arg("--version")).ok()?;
+    said.split_whitespace().nth(1).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RUSTC: &str = "rustc 1.95.0 (59807616e 2026-04-14)\nbinary: rustc\n\
+                         host: x86_64-unknown-linux-gnu\nrelease: 1.95.0\nLLVM version: 22.1.2\n";
+
+    fn rustc(llvm: u32) -> Rustc {
+        Rustc { release: "1.95.0".to_owned(), llvm, sysroot: PathBuf::from("/toolchain") }
+    }
+
+    #[test]
+    fn the_llvm_version_is_read_from_what_rustc_tells() {
+        assert_eq!(llvm_major(RUSTC), Some(22));
+        assert_eq!(field(RUSTC, "release"), Some("1.95.0"));
+        assert_eq!(llvm_major("rustc 1.95.0\nrelease: 1.95.0\n"), None);
+        assert_eq!(llvm_major("LLVM version: unknown\n"), None);
+    }
+
+    #[test]
+    fn each_llvm_has_its_linker() {
+        assert_eq!(linker_for(&rustc(22)).unwrap().version, "0.10.4");
+    }
+
+    #[test]
+    fn an_llvm_without_a_linker_is_refused_naming_both_and_the_known_ones() {
+        let message = linker_for(&rustc(23)).err().unwrap().to_string();
+        for part in ["rustc 1.95.0", "LLVM 23", "LLVM 22 with bpf-linker 0.10.4"] {
+            assert!(message.contains(part), "{message}");
+        }
+    }
+
+    #[test]
+    fn missing_sources_are_named_with_both_ways_to_get_them() {
+        let message = missing_sources("1.95.0", Path::new("/t/core"), "no network");
+        for part in ["no /t/core", "no network", "--toolchain 1.95.0", "rust-web-src"] {
+            assert!(message.contains(part), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_has_no_version() {
+        assert_eq!(installed_version(Path::new("/nonexistent/tool")), None);
+    }
+}

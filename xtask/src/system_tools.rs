@@ -1,0 +1,205 @@
+//! The programs of the operating system that the tests drive: one table, installed by apt-get
+//! where we may, named exactly where not.
+//!
+//! What comes as a service (promtool's package starts a server) is unpacked under target/tools
+//! instead of installed, so that a test run never leaves a daemon behind.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{cargo, root};
+
+/// How a Debian package is made ready.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    /// apt-get install
+    Install,
+    /// apt-get download, dpkg -x: for a program that stands alone in a package with a service
+    Unpack,
+}
+
+/// Which tests drive a tool.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Tests {
+    All,
+    Kernel,
+}
+
+struct Tool {
+    name: &'static str,
+    package: &'static str,
+    way: Way,
+    tests: Tests,
+    purpose: &'static str,
+}
+
+const fn tool(
+    name: &'static str,
+    package: &'static str,
+    way: Way,
+    tests: Tests,
+    purpose: &'static str,
+) -> Tool {
+    Tool { name, package, way, tests, purpose }
+}
+
+#[rustfmt::skip]
+const TOOLS: &[Tool] = &[
+    tool("promtool",        "prometheus",       Way::Unpack,  Tests::All,    "checks the metrics and the alert rules"),
+    tool("systemd-analyze", "systemd",          Way::Install, Tests::All,    "verifies the unit"),
+    tool("ip",              "iproute2",         Way::Install, Tests::Kernel, "makes namespaces and veth pairs"),
+    tool("nft",             "nftables",         Way::Install, Tests::Kernel, "counts the same traffic independently"),
+    tool("ethtool",         "ethtool",          Way::Install, Tests::Kernel, "turns offloads on and off"),
+    tool("bpftool",         "bpftool",          Way::Install, Tests::Kernel, "tells what is attached and in which order"),
+    tool("tshark",          "tshark",           Way::Install, Tests::Kernel, "counts packets and bytes of captures"),
+    tool("capinfos",        "wireshark-common", Way::Install, Tests::Kernel, "counts packets of captures"),
+    tool("tcpreplay",       "tcpreplay",        Way::Install, Tests::Kernel, "sends captures"),
+    tool("tcpprep",         "tcpreplay",        Way::Install, Tests::Kernel, "splits captures into their two sides"),
+];
+
+/// See that the tools are there: those of all tests, and with `kernel` also those of the tests
+/// that run as root.
+pub(crate) fn require(kernel: bool) -> Result<()> {
+    let missing = missing(kernel);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if cargo::find_program("apt-get").is_some() {
+        install(&missing);
+    }
+    let still_missing = self::missing(kernel);
+    if still_missing.is_empty() {
+        return Ok(());
+    }
+    bail!(name_missing(&still_missing));
+}
+
+fn missing(kernel: bool) -> Vec<&'static Tool> {
+    TOOLS
+        .iter()
+        .filter(|tool| kernel || tool.tests == Tests::All)
+        .filter(|tool| cargo::find_program(tool.name).is_none())
+        .collect()
+}
+
+/// Do what we may; what it did not achieve shows in a second look at what is missing.
+fn install(missing: &[&Tool]) {
+    let may_install = root::is_root().unwrap_or(false);
+    let packages = packages(missing, Way::Install);
+    if may_install {
+        report(apt_get(&["update", "-qq"]), "the package lists could not be updated");
+    }
+    if may_install && !packages.is_empty() {
+        eprintln!("setup: installing {} …", packages.join(", "));
+        let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
+        arguments.extend(&packages);
+        report(apt_get(&arguments), "apt-get did not install everything");
+    }
+    for tool in missing.iter().filter(|tool| tool.way == Way::Unpack) {
+        eprintln!("setup: unpacking {} from the package {} …", tool.name, tool.package);
+        report(unpack(tool), "it could not be unpacked");
+    }
+}
+
+fn report(result: Result<()>, what: &str) {
+    if let Err(error) = result {
+        eprintln!("setup: {what}: {error:#}");
+    }
+}
+
+fn apt_get(arguments: &[&str]) -> Result<()> {
+    cargo::succeed(
+        Command::new("apt-get")
+            .args(arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            // In the runlevel of a rescue shell no init script is started by a new package.
+            .env("RUNLEVEL", "1"),
+    )
+}
+
+/// One program out of a package, into target/tools, without installing the package.
+fn unpack(tool: &Tool) -> Result<()> {
+    let place = cargo::target().join("tools").join(tool.package);
+    fs::create_dir_all(&place).with_context(|| format!("cannot create {}", place.display()))?;
+    cargo::read(Command::new("apt-get").args(["download", "-qq", tool.package]).current_dir(&place))?;
+    let archive = newest_archive(&place)?;
+    cargo::read(Command::new("dpkg").arg("-x").arg(&archive).arg(&place))?;
+    fs::remove_file(&archive).with_context(|| format!("cannot remove {}", archive.display()))?;
+    let program = place.join("usr/bin").join(tool.name);
+    let link = cargo::tools().join(tool.name);
+    fs::create_dir_all(cargo::tools())?;
+    if link.is_symlink() {
+        fs::remove_file(&link).with_context(|| format!("cannot remove {}", link.display()))?;
+    }
+    symlink(&program, &link).with_context(|| format!("cannot link {}", link.display()))
+}
+
+fn newest_archive(place: &Path) -> Result<PathBuf> {
+    let entries = fs::read_dir(place).with_context(|| format!("cannot read {}", place.display()))?;
+    entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
+        .max()
+        .with_context(|| format!("apt-get left no package in {}", place.display()))
+}
+
+/// The packages of these tools, each once.
+fn packages(tools: &[&Tool], way: Way) -> Vec<&'static str> {
+    let mut packages = Vec::new();
+    for tool in tools.iter().filter(|tool| tool.way == way) {
+        if !packages.contains(&tool.package) {
+            packages.push(tool.package);
+        }
+    }
+    packages
+}
+
+fn name_missing(missing: &[&Tool]) -> String {
+    let mut packages = packages(missing, Way::Install);
+    packages.extend(self::packages(missing, Way::Unpack));
+    let tools: Vec<String> =
+        missing.iter().map(|tool| format!("  {} ({})", tool.name, tool.purpose)).collect();
+    format!(
+        "the tests need programs that are missing:\n{}\n  \
+         on Debian: sudo apt-get install --no-install-recommends {}",
+        tools.join("\n"),
+        packages.join(" ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_tool_is_named_once() {
+        for (position, tool) in TOOLS.iter().enumerate() {
+            let first = TOOLS.iter().position(|other| other.name == tool.name);
+            assert_eq!(first, Some(position), "{} is there twice", tool.name);
+        }
+    }
+
+    #[test]
+    fn a_package_of_two_tools_is_installed_once() {
+        let both: Vec<&Tool> = TOOLS.iter().filter(|tool| tool.package == "tcpreplay").collect();
+        assert_eq!(both.len(), 2);
+        assert_eq!(packages(&both, Way::Install), ["tcpreplay"]);
+        assert!(packages(&both, Way::Unpack).is_empty());
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_its_purpose_and_package() {
+        let all: Vec<&Tool> = TOOLS.iter().collect();
+        let message = name_missing(&all);
+        for tool in TOOLS {
+            assert!(message.contains(&format!("\n  {} ({})", tool.name, tool.purpose)));
+            assert!(message.contains(&format!(" {}", tool.package)));
+        }
+    }
+}
