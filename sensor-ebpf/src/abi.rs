@@ -1,0 +1,655 @@
+//! Every type, map name and capacity that crosses the boundary between the kernel
+//! half and the daemon. `repr(C)`, integers and byte arrays only, explicit padding,
+//! sizes asserted: what is written on one side is read on the other byte for byte.
+//!
+//! Integers are in the host's byte order unless their doc says otherwise. Times are
+//! nanoseconds of `CLOCK_MONOTONIC` (`bpf_ktime_get_ns`); replay uses the capture's.
+//! A change to anything here is a new [`SCHEMA`].
+//!
+//! tidy: long because what crosses the boundary stands in one file, to be read as one.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Version of this file; pinned maps of another schema are never reused in place.
+pub const SCHEMA: u32 = 1;
+
+/// Names of the maps, as they stand in the object and in the pins directory.
+pub mod map {
+    pub const SETTINGS: &str = "SETTINGS";
+    pub const TARGETS: &str = "TARGETS";
+    pub const TOTALS: &str = "TOTALS";
+    pub const OWN: &str = "OWN";
+    pub const FLOWS: &str = "FLOWS";
+    pub const CLAIMS: &str = "CLAIMS";
+    pub const FILTER: &str = "FILTER";
+    pub const ENDPOINTS: [&str; 2] = ["ENDPOINTS_0", "ENDPOINTS_1"];
+    pub const PREFIXES_V4: [&str; 2] = ["PREFIXES_V4_0", "PREFIXES_V4_1"];
+    pub const PREFIXES_V6: [&str; 2] = ["PREFIXES_V6_0", "PREFIXES_V6_1"];
+    pub const LEARNED: &str = "LEARNED";
+    pub const STREAMS: &str = "STREAMS";
+    pub const SAMPLES: &str = "SAMPLES";
+    pub const FINDINGS: &str = "FINDINGS";
+    pub const DAEMON: &str = "DAEMON";
+}
+
+/// Names of the programs: ingress and egress, of interfaces with an Ethernet header and of
+/// those that begin with IP.
+pub mod program {
+    pub const ETHERNET: [&str; 2] = ["poolwatch_in", "poolwatch_out"];
+    pub const IP: [&str; 2] = ["poolwatch_l3in", "poolwatch_l3out"];
+}
+
+/// Default capacities; the daemon sets those that the config's `[limits]` names.
+pub mod capacity {
+    pub const TARGETS: u32 = 1024;
+    pub const FLOWS: u32 = 65_536;
+    /// Claims live for the instant in which two CPUs race for one milestone.
+    pub const CLAIMS: u32 = 8_192;
+    pub const PREFIXES: u32 = 1_048_576;
+    pub const ENDPOINTS: u32 = 65_536;
+    pub const LEARNED: u32 = 16_384;
+    pub const STREAMS: u32 = 16_384;
+    pub const SAMPLES_BYTES: u32 = 1 << 20;
+}
+
+/// Which way a packet went, seen from this host.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    Ingress = 0,
+    Egress = 1,
+}
+
+impl Direction {
+    pub const ALL: [Self; 2] = [Self::Ingress, Self::Egress];
+
+    /// Its place in an array. The mask says to the verifier what the type says to us.
+    #[inline(always)]
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize & 1
+    }
+
+    /// Who sent a packet that went this way.
+    #[inline(always)]
+    pub const fn sender(self) -> Side {
+        match self {
+            Self::Ingress => Side::Remote,
+            Self::Egress => Side::Local,
+        }
+    }
+}
+
+/// One end of a flow. The remote end is the one whose address is watched.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    Local = 0,
+    Remote = 1,
+}
+
+impl Side {
+    pub const ALL: [Self; 2] = [Self::Local, Self::Remote];
+
+    /// Its place in an array. The mask says to the verifier what the type says to us.
+    #[inline(always)]
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize & 1
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Local => Self::Remote,
+            Self::Remote => Self::Local,
+        }
+    }
+}
+
+/// What the IP header's protocol field says is inside, as far as counting cares.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    Tcp = 0,
+    Udp = 1,
+    Icmp = 2,
+    Other = 3,
+}
+
+impl Transport {
+    pub const ALL: [Self; 4] = [Self::Tcp, Self::Udp, Self::Icmp, Self::Other];
+    /// Those that have ports, flows and connections.
+    pub const CONNECTED: [Self; 2] = [Self::Tcp, Self::Udp];
+}
+
+/// IP version, as the number that the header carries.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Version {
+    V4 = 4,
+    V6 = 6,
+}
+
+/// An address in network byte order, word by word as it lies on the wire. IPv4 is
+/// held in its mapped form `::ffff:a.b.c.d` (RFC 4291, 2.5.5.2); whether an address
+/// *is* IPv4 is said by the [`Version`] beside it, since a hostile IPv6 header may
+/// carry the mapped form as well.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Address(pub [u32; 4]);
+
+impl Address {
+    /// `word`: the four octets in network byte order.
+    #[inline(always)]
+    pub const fn v4(word: u32) -> Self {
+        Self([0, 0, u32::from_ne_bytes([0, 0, 0xff, 0xff]), word])
+    }
+
+    #[inline(always)]
+    pub const fn v4_word(&self) -> u32 {
+        self.0[3]
+    }
+
+    /// As the standard library's type, for people and for prefix arithmetic.
+    pub fn to_ip(self, version: Version) -> IpAddr {
+        match version {
+            Version::V4 => IpAddr::V4(Ipv4Addr::from(self.0[3].to_ne_bytes())),
+            Version::V6 => {
+                let mut octets = [0; 16];
+                for (four, word) in octets.chunks_exact_mut(4).zip(self.0) {
+                    four.copy_from_slice(&word.to_ne_bytes());
+                }
+                IpAddr::V6(Ipv6Addr::from(octets))
+            }
+        }
+    }
+
+    pub fn from_ip(ip: IpAddr) -> (Self, Version) {
+        match ip {
+            IpAddr::V4(ip) => (Self::v4(u32::from_ne_bytes(ip.octets())), Version::V4),
+            IpAddr::V6(ip) => {
+                let o = ip.octets();
+                let word = |i: usize| u32::from_ne_bytes([o[i], o[i + 1], o[i + 2], o[i + 3]]);
+                (Self([word(0), word(4), word(8), word(12)]), Version::V6)
+            }
+        }
+    }
+}
+
+/// Most targets that one packet concerns: one a watchlist, in at most four watchlists.
+pub const TARGETS_PER_PACKET: usize = 4;
+
+/// Largest number of slots that a [`TargetSet`] can name.
+pub const SLOTS_MAX: u32 = 0xffff;
+
+/// Up to [`TARGETS_PER_PACKET`] slots of TOTALS, ascending, in one word: the first in
+/// the low 16 bits, `0xffff` for "no more". Equal sets are equal words.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TargetSet(pub u64);
+
+impl TargetSet {
+    pub const EMPTY: Self = Self(u64::MAX);
+    const NONE: u16 = 0xffff;
+
+    #[inline(always)]
+    pub const fn is_empty(self) -> bool {
+        self.0 == u64::MAX
+    }
+
+    /// The slot at `index` (0 to 3).
+    #[inline(always)]
+    pub const fn slot(self, index: usize) -> Option<u32> {
+        let slot = (self.0 >> (16 * (index & 3))) as u16;
+        if slot == Self::NONE { None } else { Some(slot as u32) }
+    }
+
+    #[inline(always)]
+    pub fn contains(self, slot: u32) -> bool {
+        (0..TARGETS_PER_PACKET).any(|i| self.slot(i) == Some(slot))
+    }
+
+    pub fn slots(self) -> impl Iterator<Item = u32> {
+        (0..TARGETS_PER_PACKET).map_while(move |i| self.slot(i))
+    }
+
+    /// The set of these slots, in whatever order they come; `None` when there are more
+    /// than [`TARGETS_PER_PACKET`] different ones or one is not below [`SLOTS_MAX`].
+    pub fn of(slots: impl IntoIterator<Item = u32>) -> Option<Self> {
+        let mut sorted = [Self::NONE; TARGETS_PER_PACKET];
+        let mut len = 0;
+        for slot in slots {
+            if slot >= SLOTS_MAX {
+                return None;
+            }
+            let slot = slot as u16;
+            if sorted.contains(&slot) {
+                continue;
+            }
+            if len == TARGETS_PER_PACKET {
+                return None;
+            }
+            sorted[len] = slot;
+            len += 1;
+            sorted.sort_unstable();
+        }
+        let bits = sorted.iter().rev().fold(0, |bits, &slot| bits << 16 | u64::from(slot));
+        Some(Self(bits))
+    }
+}
+
+impl Default for TargetSet {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+/// SETTINGS: one entry, written by the daemon, read on every packet.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Settings {
+    pub schema: u32,
+    /// Which of the two generations of FILTER, ENDPOINTS and PREFIXES is active: 0 or 1.
+    pub generation: u32,
+}
+
+/// Longest name of a watchlist or a target, in bytes.
+pub const NAME_MAX: usize = 63;
+
+/// TARGETS: whose a slot of TOTALS is. UTF-8, padded with zeros; all zero: free.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TargetName {
+    pub watchlist: [u8; NAME_MAX + 1],
+    pub target: [u8; NAME_MAX + 1],
+}
+
+/// TOTALS: one entry a target and CPU, never evicted. Every field only grows.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Wire packets, by [`Direction`] and [`Transport`].
+    pub packets: [[u64; 4]; 2],
+    /// IP bytes, by [`Direction`] and [`Transport`].
+    pub bytes: [[u64; 4]; 2],
+    /// Attempts, by initiator's [`Side`] and [`Transport`] (TCP, UDP).
+    pub connections: [[u64; 2]; 2],
+    /// Attempts that were answered, likewise.
+    pub established: [[u64; 2]; 2],
+    /// TCP connections first seen in their middle.
+    pub joined: u64,
+    /// When a packet last concerned this target.
+    pub last_seen_ns: u64,
+}
+
+impl Totals {
+    /// The sum of two CPUs' entries; the later of their sightings.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        let mut sum = *self;
+        for (mine, theirs) in sum.packets.iter_mut().zip(other.packets) {
+            add_all(mine, &theirs);
+        }
+        for (mine, theirs) in sum.bytes.iter_mut().zip(other.bytes) {
+            add_all(mine, &theirs);
+        }
+        for (mine, theirs) in sum.connections.iter_mut().zip(other.connections) {
+            add_all(mine, &theirs);
+        }
+        for (mine, theirs) in sum.established.iter_mut().zip(other.established) {
+            add_all(mine, &theirs);
+        }
+        sum.joined += other.joined;
+        sum.last_seen_ns = sum.last_seen_ns.max(other.last_seen_ns);
+        sum
+    }
+}
+
+fn add_all(mine: &mut [u64], theirs: &[u64]) {
+    for (mine, theirs) in mine.iter_mut().zip(theirs) {
+        *mine = mine.wrapping_add(*theirs);
+    }
+}
+
+/// Why a packet's headers could not be read.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Undecoded {
+    /// The version field is not the one that the link layer announced, or neither 4 nor 6.
+    IpVersion = 0,
+    /// The IP header is cut off, or shorter than its minimum.
+    IpHeader = 1,
+    /// The length field is shorter than the header, or longer than the packet.
+    IpLength = 2,
+    /// An IPv6 extension header is cut off, or there are more than we follow.
+    IpExtension = 3,
+    /// The TCP header is cut off, or its data offset is impossible.
+    TcpHeader = 4,
+    /// The UDP header is cut off, or its length field is impossible.
+    UdpHeader = 5,
+}
+
+impl Undecoded {
+    pub const ALL: [Self; 6] = [
+        Self::IpVersion,
+        Self::IpHeader,
+        Self::IpLength,
+        Self::IpExtension,
+        Self::TcpHeader,
+        Self::UdpHeader,
+    ];
+
+    /// The label value of `poolwatch_undecoded_packets_total`.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::IpVersion => "ip_version",
+            Self::IpHeader => "ip_header",
+            Self::IpLength => "ip_length",
+            Self::IpExtension => "ip_extension",
+            Self::TcpHeader => "tcp_header",
+            Self::UdpHeader => "udp_header",
+        }
+    }
+}
+
+/// Why a packet to a target was not counted, or not in full.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Uncounted {
+    /// TOTALS has no such slot.
+    Slot = 0,
+    /// FLOWS took no new entry: packets and bytes count, the connection does not.
+    FlowTable = 1,
+    /// CLAIMS took no new entry: packets and bytes count, the milestone does not.
+    ClaimTable = 2,
+}
+
+impl Uncounted {
+    pub const ALL: [Self; 3] = [Self::Slot, Self::FlowTable, Self::ClaimTable];
+
+    /// The label value of `poolwatch_packets_uncounted_total`.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Slot => "slot",
+            Self::FlowTable => "flow_table",
+            Self::ClaimTable => "claim_table",
+        }
+    }
+}
+
+/// OWN: what the kernel half says about itself; one entry, per CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Own {
+    /// By [`Undecoded`].
+    pub undecoded: [u64; 8],
+    /// By [`Uncounted`].
+    pub uncounted: [u64; 4],
+    /// Entries that FLOWS ever took; those evicted follow from it.
+    pub flows_created: u64,
+    /// Entries that STREAMS ever took.
+    pub streams_created: u64,
+    /// By sample kind (`json`, `http`, `tls`, `dns`, `binary`) and reason
+    /// (budget, ring full, stream's samples spent).
+    pub samples_dropped: [[u64; 4]; 8],
+}
+
+impl Own {
+    /// The sum of two CPUs' entries.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        let mut sum = *self;
+        add_all(&mut sum.undecoded, &other.undecoded);
+        add_all(&mut sum.uncounted, &other.uncounted);
+        sum.flows_created += other.flows_created;
+        sum.streams_created += other.streams_created;
+        for (mine, theirs) in sum.samples_dropped.iter_mut().zip(other.samples_dropped) {
+            add_all(mine, &theirs);
+        }
+        sum
+    }
+}
+
+/// FLOWS: which flow. No padding: the kernel hashes every byte.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FlowKey {
+    pub remote: Address,
+    pub local: Address,
+    /// Host byte order.
+    pub remote_port: u16,
+    /// Host byte order.
+    pub local_port: u16,
+    /// [`Transport`]: TCP or UDP.
+    pub transport: u8,
+    /// [`Version`].
+    pub version: u8,
+    pub reserved: u16,
+}
+
+/// [`Flow::initiator`] of a flow first seen in its middle.
+pub const INITIATOR_UNKNOWN: u8 = 2;
+
+/// FLOWS: what is known of a flow. Flags are bytes that are only ever *set* within one
+/// connection, never combined in place: two CPUs that handle the two directions at once
+/// cannot undo each other's. Packets and bytes are by direction for the same reason; they
+/// serve views, and what two CPUs add in the same direction in the same instant may be lost
+/// here. TOTALS lose nothing.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Flow {
+    pub opened_ns: u64,
+    pub last_ns: u64,
+    /// IP bytes, by [`Direction`].
+    pub bytes: [u64; 2],
+    /// Wire packets, by [`Direction`].
+    pub packets: [u32; 2],
+    /// The set that the last packet concerned.
+    pub targets: TargetSet,
+    /// TCP: initial sequence number, by [`Side`]; valid where `syn` is set.
+    pub sequence: [u32; 2],
+    /// TCP: this side sent a SYN.
+    pub syn: [u8; 2],
+    /// TCP: the SYN of this side was acknowledged by the other.
+    pub acknowledged: [u8; 2],
+    /// TCP: this side sent a FIN; after a reset both are set.
+    pub ended: [u8; 2],
+    /// This side sent something other than a reset.
+    pub spoke: [u8; 2],
+    /// [`Side`], or [`INITIATOR_UNKNOWN`].
+    pub initiator: u8,
+    /// TCP: handshake complete; UDP and joined TCP: both sides spoke.
+    pub established: u8,
+    pub reserved: [u8; 2],
+    /// Index of the interface that saw it first.
+    pub interface: u32,
+    /// Socket cookie of the local socket; 0: not known.
+    pub cookie: u64,
+    /// Owner (process) id; 0: not known.
+    pub owner: u64,
+    /// Control group id; 0: not known.
+    pub cgroup: u64,
+    /// Payload lengths in 16 bins of 16 bytes, by [`Direction`]; all are halved when one is full.
+    pub lengths: [[u8; 16]; 2],
+}
+
+/// CLAIMS: a milestone of one connection that must count exactly once, however many CPUs
+/// see it at the same time: whoever inserts the key first counts it. (A compare-and-swap
+/// would do, but atomics that return a value need kernel 5.12, commit 5ffa25502b5a.)
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Claim {
+    pub key: FlowKey,
+    /// The connection: when its flow was opened.
+    pub opened_ns: u64,
+    /// [`Claim::ESTABLISHED`], [`Claim::SUCCEEDED`], or the word of a new [`TargetSet`].
+    pub milestone: u64,
+}
+
+impl Claim {
+    /// The connection was established.
+    pub const ESTABLISHED: u64 = u64::MAX;
+    /// Another connection took its ports over.
+    pub const SUCCEEDED: u64 = u64::MAX - 1;
+}
+
+/// ENDPOINTS and LEARNED: an address with a port; port 0 in LEARNED: every port.
+/// An `ip:port` indicator names no transport and matches TCP and UDP alike.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EndpointKey {
+    pub address: Address,
+    /// Host byte order.
+    pub port: u16,
+    /// [`Version`].
+    pub version: u8,
+    pub reserved: u8,
+}
+
+/// LEARNED: what an address stands for since a DNS answer or a mining session told.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Learned {
+    pub targets: TargetSet,
+    pub expires_ns: u64,
+}
+
+/// FILTER: one generation is a bitmap with a bit for each IPv4 /24, then one with a bit
+/// for each hash of the first 32 bits of an IPv6 address, in 64-bit words.
+pub mod filter {
+    use super::Address;
+
+    pub const V4_WORDS: u32 = 1 << 18;
+    pub const V6_BITS_LOG2: u32 = 20;
+    pub const V6_WORDS: u32 = 1 << (V6_BITS_LOG2 - 6);
+    /// Words of one generation; the second follows the first.
+    pub const WORDS: u32 = V4_WORDS + V6_WORDS;
+    /// An IPv6 prefix shorter than this sets the whole IPv6 bitmap.
+    pub const V6_SHORTEST: u8 = 16;
+
+    /// Word (within a generation) and bit of an IPv4 address.
+    #[inline(always)]
+    pub const fn v4_bit(address: &Address) -> (u32, u32) {
+        let block = u32::from_be(address.v4_word()) >> 8;
+        (block >> 6, block & 63)
+    }
+
+    /// Word (within a generation) and bit of an IPv6 address: Fibonacci hashing
+    /// (Knuth, TAOCP 3, 6.4) of its first 32 bits.
+    #[inline(always)]
+    pub const fn v6_bit(address: &Address) -> (u32, u32) {
+        let hash = u32::from_be(address.0[0]).wrapping_mul(0x9e37_79b1) >> (32 - V6_BITS_LOG2);
+        (V4_WORDS + (hash >> 6), hash & 63)
+    }
+}
+
+/// STREAMS: how far a connection's payload has been sampled, by direction. Keyed by [`FlowKey`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Stream {
+    /// Next expected sequence number.
+    pub next: [u32; 2],
+    /// Bytes still wanted to complete a line, record or message.
+    pub wanted: [u16; 2],
+    /// Segments that the continuation may still take.
+    pub segments: [u8; 2],
+    /// Samples left.
+    pub left: [u8; 2],
+    /// Sample kind of the open continuation.
+    pub kind: [u8; 2],
+    /// 1: the daemon has judged it; nothing more is sampled.
+    pub judged: u8,
+    pub reserved: u8,
+}
+
+/// Payload bytes of a sample of a text protocol.
+pub const SAMPLE_TEXT_MAX: usize = 512;
+/// Payload bytes of a sample of TLS or DNS.
+pub const SAMPLE_RECORD_MAX: usize = 2048;
+
+/// SAMPLES: an entry is this header and then as many payload bytes as its class holds
+/// ([`SAMPLE_TEXT_MAX`] or [`SAMPLE_RECORD_MAX`]), of which `captured` are meaningful.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SampleHeader {
+    pub at_ns: u64,
+    pub key: FlowKey,
+    /// Those of the remote address, empty when nothing lists it.
+    pub targets: TargetSet,
+    /// TCP sequence number of the first payload byte; 0 for UDP.
+    pub sequence: u32,
+    /// Payload bytes that the packet carried.
+    pub payload: u32,
+    /// Payload bytes copied.
+    pub captured: u16,
+    /// `json` 0, `http` 1, `tls` 2, `dns` 3, `binary` 4.
+    pub kind: u8,
+    /// [`Direction`].
+    pub direction: u8,
+    /// Index of the interface.
+    pub interface: u32,
+}
+
+/// FINDINGS: one entry a target, written by the daemon alone, pinned so that what it
+/// counted outlives it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Findings {
+    /// By role: `miner`, `pool`, `none`.
+    pub detections: [u64; 4],
+    /// By result: `address`, `none`, `nxdomain`, `sinkhole`.
+    pub answers: [u64; 4],
+}
+
+/// DAEMON: one entry, written by the daemon alone: what it counts about itself, pinned so
+/// that no counter goes down when it restarts.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Daemon {
+    /// Flows that left the table before they ended.
+    pub flows_evicted: u64,
+    /// Flows that left the table after they ended.
+    pub flows_ended: u64,
+    /// By reason (slow consumer, output failed).
+    pub events_dropped: [u64; 4],
+}
+
+/// PREFIXES: key of a longest-prefix-match trie (`BPF_MAP_TYPE_LPM_TRIE`), IPv4.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrefixV4 {
+    /// 0 to 32.
+    pub len_bits: u32,
+    /// Network byte order.
+    pub address: u32,
+}
+
+/// PREFIXES: likewise, IPv6.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrefixV6 {
+    /// 0 to 128.
+    pub len_bits: u32,
+    /// Network byte order.
+    pub address: [u32; 4],
+}
+
+const _: () = {
+    assert!(size_of::<Settings>() == 8);
+    assert!(size_of::<TargetName>() == 128);
+    assert!(size_of::<Totals>() == 26 * 8);
+    assert!(size_of::<Own>() == (8 + 4 + 2 + 32) * 8);
+    assert!(size_of::<FlowKey>() == 40);
+    assert!(size_of::<Flow>() == 128);
+    assert!(size_of::<Claim>() == 56);
+    assert!(size_of::<EndpointKey>() == 20);
+    assert!(size_of::<Learned>() == 16);
+    assert!(size_of::<Stream>() == 20);
+    assert!(size_of::<SampleHeader>() == 72);
+    assert!(size_of::<Findings>() == 64);
+    assert!(size_of::<Daemon>() == 48);
+    assert!(size_of::<PrefixV4>() == 8);
+    assert!(size_of::<PrefixV6>() == 20);
+};

@@ -1,0 +1,106 @@
+//! `classify`: which targets a packet concerns, and in which flow. Pure: it reads a packet
+//! and asks tables, and returns an [`Observation`]; counting is [`crate::count`]'s.
+//!
+//! Only the remote address is looked up (the destination on egress, the source on
+//! ingress). A coverage filter answers "no" for nearly all packets in one load; only
+//! behind it come the endpoint, what was learned and the prefixes, in the order in which
+//! they beat one another. The tables inherit across watchlists when they are compiled, so
+//! the first answer is the whole answer.
+
+use crate::abi::{Address, Direction, EndpointKey, FlowKey, TargetSet, Transport, Undecoded, Version};
+use crate::headers::{self, Link, Refused, Segment};
+use crate::packet::Packet;
+
+/// What the daemon compiled for the packet path.
+pub trait Tables {
+    /// May this remote address concern anyone? False positives are allowed.
+    fn covers(&self, version: Version, remote: &Address) -> bool;
+    fn endpoint(&self, key: &EndpointKey) -> Option<TargetSet>;
+    /// `key.port` 0: whatever the port.
+    fn learned(&self, key: &EndpointKey) -> Option<TargetSet>;
+    /// The longest prefix.
+    fn prefix(&self, version: Version, remote: &Address) -> Option<TargetSet>;
+}
+
+/// What a packet means to the sensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Observation {
+    pub direction: Direction,
+    /// Empty: nobody's.
+    pub targets: TargetSet,
+    pub transport: Transport,
+    /// IP bytes, see [`headers::Headers::bytes`].
+    pub bytes: u32,
+    /// Wire packets.
+    pub packets: u32,
+    /// `None` where there are no ports.
+    pub flow: Option<FlowKey>,
+    pub segment: Segment,
+    pub payload_offset: u32,
+    pub payload_len: u32,
+    /// Broken headers behind a sound IP header.
+    pub flaw: Option<Undecoded>,
+}
+
+/// Reads the packet's headers and looks its remote address up.
+///
+/// # Errors
+/// [`Refused`] when it is no IP packet, or its IP header is malformed.
+#[inline(always)]
+pub fn classify(
+    packet: &impl Packet,
+    link: Link,
+    direction: Direction,
+    tables: &impl Tables,
+) -> Result<Observation, Refused> {
+    let headers = headers::parse(packet, link)?;
+    let (remote, local) = match direction {
+        Direction::Egress => (headers.destination, headers.source),
+        Direction::Ingress => (headers.source, headers.destination),
+    };
+    let flow = headers.ports.map(|ports| {
+        let (remote_port, local_port) = match direction {
+            Direction::Egress => (ports.destination, ports.source),
+            Direction::Ingress => (ports.source, ports.destination),
+        };
+        FlowKey {
+            remote,
+            local,
+            remote_port,
+            local_port,
+            transport: headers.transport as u8,
+            version: headers.version as u8,
+            reserved: 0,
+        }
+    });
+    let port = flow.map(|key| key.remote_port);
+    Ok(Observation {
+        direction,
+        targets: targets(headers.version, remote, port, tables),
+        transport: headers.transport,
+        bytes: headers.bytes,
+        packets: headers.wire_packets(packet.aggregate()),
+        flow,
+        segment: headers.segment,
+        payload_offset: headers.payload_offset,
+        payload_len: headers.payload_len,
+        flaw: headers.flaw,
+    })
+}
+
+/// What is known of a remote address: endpoint, then learned, then the longest prefix.
+#[inline(always)]
+pub fn targets(version: Version, remote: Address, port: Option<u16>, tables: &impl Tables) -> TargetSet {
+    if !tables.covers(version, &remote) {
+        return TargetSet::EMPTY;
+    }
+    let mut key = EndpointKey { address: remote, port: 0, version: version as u8, reserved: 0 };
+    if let Some(port) = port {
+        key.port = port;
+        if let Some(found) = tables.endpoint(&key).or_else(|| tables.learned(&key)) {
+            return found;
+        }
+        key.port = 0;
+    }
+    tables.learned(&key).or_else(|| tables.prefix(version, &remote)).unwrap_or(TargetSet::EMPTY)
+}

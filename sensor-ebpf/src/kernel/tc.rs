@@ -1,0 +1,45 @@
+//! The programs: one for each direction, once for interfaces with an Ethernet header and
+//! once for those that begin with IP (tun, wireguard, ppp). Whatever happens, the packet
+//! goes on to whoever comes next. Names fit the 15 bytes that the kernel keeps of them.
+
+#![allow(clippy::needless_pass_by_value, reason = "the signature that the macro asks for")]
+
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use sensor_ebpf::abi::Direction;
+use sensor_ebpf::count::observe;
+use sensor_ebpf::headers::Link;
+
+use super::maps::{Compiled, Counted};
+use super::skb::Skb;
+
+/// `TCX_NEXT` on TCX, `TC_ACT_UNSPEC` on clsact: the next program decides.
+const NEXT: i32 = -1;
+
+#[classifier]
+fn poolwatch_in(context: TcContext) -> i32 {
+    run(&context, Link::Ethernet, Direction::Ingress)
+}
+
+#[classifier]
+fn poolwatch_out(context: TcContext) -> i32 {
+    run(&context, Link::Ethernet, Direction::Egress)
+}
+
+#[classifier]
+fn poolwatch_l3in(context: TcContext) -> i32 {
+    run(&context, Link::Ip, Direction::Ingress)
+}
+
+#[classifier]
+fn poolwatch_l3out(context: TcContext) -> i32 {
+    run(&context, Link::Ip, Direction::Egress)
+}
+
+#[inline(always)]
+fn run(context: &TcContext, link: Link, direction: Direction) -> i32 {
+    // SAFETY: a field of the context, which the verifier turns into a checked load.
+    let interface = unsafe { (*context.skb.skb).ifindex };
+    observe(&Skb(context), link, direction, &Compiled::active(), &Counted { interface });
+    NEXT
+}

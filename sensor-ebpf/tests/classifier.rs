@@ -1,0 +1,125 @@
+//! The table of packets through the host build of the classifier.
+
+mod packets;
+
+use std::collections::BTreeMap;
+
+use packets::build::from;
+use packets::model::{Indicators, Memory};
+use packets::{Case, HOST, STAR, STAR_SLOT, Step, cases, indicators};
+use sensor_ebpf::abi::{Direction, Side, TargetSet, Totals, Transport, Uncounted};
+
+const SECOND: u64 = 1_000_000_000;
+
+fn play(case: &Case) -> Memory {
+    let (memory, indicators) = (Memory::default(), indicators());
+    memory.now_ns.set(1000 * SECOND);
+    for step in &case.steps {
+        match step {
+            Step::Packet(direction, frame) => {
+                memory.observe(frame, *direction, &indicators);
+                memory.now_ns.set(memory.now_ns.get() + 1);
+            }
+            Step::Wait(seconds) => memory.now_ns.set(memory.now_ns.get() + seconds * SECOND),
+        }
+    }
+    memory
+}
+
+#[test]
+fn every_packet_of_the_table_is_counted_as_it_says_and_nothing_else_is() {
+    let mut failures = Vec::new();
+    for case in cases::all() {
+        let memory = play(&case);
+        let totals: BTreeMap<u32, Totals> = memory
+            .totals
+            .borrow()
+            .iter()
+            .map(|(slot, totals)| (*slot, Totals { last_seen_ns: 0, ..*totals }))
+            .collect();
+        let expected: BTreeMap<u32, Totals> = case.totals.iter().copied().collect();
+        if totals != expected {
+            failures.push(format!("{}:\n counted  {totals:?}\n expected {expected:?}", case.description));
+        }
+        if memory.own.borrow().undecoded != case.own_undecoded() {
+            failures.push(format!("{}: undecoded {:?}", case.description, memory.own.borrow().undecoded));
+        }
+        if memory.flows.borrow().len() != case.flows || memory.own.borrow().flows_created != case.flows as u64
+        {
+            failures.push(format!("{}: {} flows", case.description, memory.flows.borrow().len()));
+        }
+        if memory.own.borrow().uncounted != [0; 4] {
+            failures.push(format!("{}: uncounted {:?}", case.description, memory.own.borrow().uncounted));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn descriptions_are_unique_so_that_a_failure_names_one_case() {
+    let cases = cases::all();
+    let mut descriptions: Vec<_> = cases.iter().map(|case| case.description).collect();
+    descriptions.sort_unstable();
+    let len = descriptions.len();
+    descriptions.dedup();
+    assert_eq!(descriptions.len(), len);
+    assert!(len > 90, "{len} cases");
+}
+
+#[test]
+fn a_target_that_comes_later_joins_the_tcp_flows_that_are_there() {
+    let later = Indicators {
+        prefixes: vec![(
+            "175.45.176.0".parse().expect("an address"),
+            22,
+            TargetSet::of([STAR_SLOT, 9]).expect("two"),
+        )],
+        ..Indicators::default()
+    };
+    let memory = Memory::default();
+    memory.observe(&from(HOST, STAR).syn(1), Direction::Egress, &indicators());
+    memory.observe(&from(HOST, STAR).udp(), Direction::Egress, &indicators());
+    for _ in 0..2 {
+        memory.observe(&from(HOST, STAR).ack(2, 2), Direction::Egress, &later);
+        memory.observe(&from(HOST, STAR).udp(), Direction::Egress, &later);
+    }
+    let totals = memory.totals.borrow();
+    let (udp, tcp) = (Transport::Udp as usize, Transport::Tcp as usize);
+    assert_eq!(totals[&9].joined, 1, "the TCP connection, once");
+    assert_eq!(totals[&9].connections[Side::Local as usize], [0, 1], "the UDP flow, once");
+    assert_eq!(totals[&9].packets[Direction::Egress as usize][udp], 2);
+    assert_eq!(totals[&STAR_SLOT].joined, 0);
+    assert_eq!(totals[&STAR_SLOT].connections[Side::Local as usize], [1, 1]);
+    assert_eq!(totals[&STAR_SLOT].packets[Direction::Egress as usize][tcp], 3);
+}
+
+#[test]
+fn what_finds_no_room_is_noted_and_the_packet_counts_all_the_same() {
+    let memory = Memory { flows_max: Some(1), slots_end: Some(1), ..Memory::default() };
+    for port in [1, 2, 3] {
+        memory.observe(&from(HOST, STAR).ports(port, 80).syn(1), Direction::Egress, &indicators());
+    }
+    let totals = memory.totals.borrow()[&STAR_SLOT];
+    assert_eq!(totals.packets[Direction::Egress as usize][Transport::Tcp as usize], 3);
+    assert_eq!(totals.connections[Side::Local as usize], [1, 0]);
+    assert_eq!(memory.own.borrow().uncounted[Uncounted::FlowTable as usize], 2);
+
+    memory.observe(&from(HOST, packets::BOTH), Direction::Egress, &indicators());
+    assert_eq!(memory.own.borrow().uncounted[Uncounted::Slot as usize], 1, "the second of two targets");
+}
+
+#[test]
+fn of_two_cpus_that_see_the_same_milestone_one_counts_it() {
+    let memory = Memory::default();
+    let tables = indicators();
+    memory.observe(&from(HOST, STAR), Direction::Egress, &tables);
+    let before = memory.flows.borrow().clone();
+    let reply = from(STAR, HOST).ports(3333, 40_000);
+    memory.observe(&reply, Direction::Ingress, &tables);
+    // The other CPU read the flow before the first one wrote it.
+    *memory.flows.borrow_mut() = before;
+    memory.observe(&reply, Direction::Ingress, &tables);
+    let totals = memory.totals.borrow()[&STAR_SLOT];
+    assert_eq!(totals.established[Side::Local as usize], [0, 1]);
+    assert_eq!(totals.packets[Direction::Ingress as usize][Transport::Udp as usize], 2);
+}
