@@ -1,0 +1,50 @@
+//! Opening and reading files that a person named: regular files only, and never more of
+//! them than a limit. A fifo would hang the reader and a device never end.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, anyhow, bail, ensure};
+use rustix::fs::{Mode, OFlags};
+
+/// Largest config file, in bytes.
+const SIZE_MAX: u64 = 16 << 20;
+
+/// Opens a regular file for reading; symbolic links are followed.
+///
+/// # Errors
+/// When it cannot be opened, or is something else: a directory, a fifo, a device.
+pub(crate) fn open_regular(path: &Path) -> anyhow::Result<File> {
+    // NONBLOCK: opening a fifo must not wait for its writer.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file: File = rustix::fs::open(path, flags, Mode::empty())
+        .map_err(std::io::Error::from)
+        .with_context(|| format!("{}: cannot be read", path.display()))?
+        .into();
+    let kind = file.metadata().with_context(|| format!("{}: cannot be read", path.display()))?.file_type();
+    ensure!(
+        kind.is_file(),
+        "{}: {} is not a regular file",
+        path.display(),
+        if kind.is_dir() { "a directory" } else { "a device, fifo or socket" },
+    );
+    Ok(file)
+}
+
+/// The whole text of a config file.
+pub(super) fn read(path: &Path) -> anyhow::Result<String> {
+    let mut bytes = Vec::new();
+    open_regular(path)?
+        .take(SIZE_MAX + 1)
+        .read_to_end(&mut bytes)
+        .with_context(|| format!("{}: cannot be read", path.display()))?;
+    if bytes.len() as u64 > SIZE_MAX {
+        bail!("{}: larger than {} MiB; long lists belong into feed files", path.display(), SIZE_MAX >> 20);
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let sound = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = sound.split(|&b| b == b'\n').count();
+        anyhow!("{}:{line}: is not UTF-8", path.display())
+    })
+}

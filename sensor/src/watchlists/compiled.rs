@@ -1,0 +1,267 @@
+//! Watchlists as the packet path looks them up: one lookup answers for all watchlists, since
+//! each entry inherits what covers it in the others.
+//!
+//! Within a watchlist an endpoint beats the longest prefix, and ties go to the order of the
+//! config. What is allowed is cut out: it has no entry, or an empty one where something
+//! watched covers it. An entry that would say what the next shorter one says is left out.
+//! Domains are not here: no packet carries one where the kernel looks.
+
+mod coverage;
+mod inherit;
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use prefix_trie::PrefixMap;
+use sensor_ebpf::abi::{Address, EndpointKey, TARGETS_PER_PACKET, TargetSet, Version};
+use sensor_ebpf::classify::Tables;
+
+use self::coverage::Coverage;
+use self::inherit::{Listed, inherit};
+use super::endpoints::key;
+use super::prefixes::{host_v4, host_v6};
+use super::{Target, Watchlists};
+use crate::config::{Config, Limits};
+
+/// The tables of one generation.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// The longest prefix's set is the whole answer.
+    pub v4: PrefixMap<Ipv4Net, TargetSet>,
+    pub v6: PrefixMap<Ipv6Net, TargetSet>,
+    /// Every allowed endpoint is here with an empty set, so that nothing learned of its
+    /// address matches it either.
+    pub endpoints: HashMap<EndpointKey, TargetSet>,
+    /// [`sensor_ebpf::abi::filter::WORDS`] words: the IPv4 bitmap, then the IPv6 one.
+    pub filter: Vec<u64>,
+}
+
+/// Why lists that are sound one by one cannot be watched together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CompileError {
+    /// A limit of the config, by its key, is below what the lists need.
+    Limit { key: &'static str, limit: u32, need: usize },
+    /// One packet concerns at most [`TARGETS_PER_PACKET`] targets, one a watchlist.
+    Watchlists { indicator: String, watchlists: Vec<String> },
+    /// No slot was to be had, or one that no set can name.
+    Slot { watchlist: String, target: String },
+}
+
+impl CompileError {
+    /// The key of the config to look at.
+    pub const fn key(&self) -> &'static str {
+        match self {
+            Self::Limit { key, .. } => key,
+            Self::Watchlists { .. } => "watchlist",
+            Self::Slot { .. } => "limits.targets",
+        }
+    }
+}
+
+impl fmt::Display for CompileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Limit { limit, need, .. } => {
+                write!(f, "{limit} are too few: the lists need {need}")
+            }
+            Self::Watchlists { indicator, watchlists } => write!(
+                f,
+                "{indicator} concerns {} watchlists ({}), and a packet counts for at most {TARGETS_PER_PACKET}",
+                watchlists.len(),
+                watchlists.join(", ")
+            ),
+            Self::Slot { watchlist, target } => {
+                write!(f, "no slot is free for {watchlist}/{target}")
+            }
+        }
+    }
+}
+
+impl Error for CompileError {}
+
+/// A target as the tables know it. They refer to it by its place in the order of the config.
+struct Owner<'a> {
+    watchlist: &'a str,
+    target: &'a Target,
+    slot: u32,
+}
+
+impl Compiled {
+    /// `slot_of` gives the slot of TOTALS of a watchlist's target, `None` when there is no
+    /// more; it is asked once a target, in the order of the config.
+    pub fn new(
+        watchlists: &Watchlists,
+        limits: &Limits,
+        slot_of: impl FnMut(&str, &str) -> Option<u32>,
+    ) -> Result<Self, CompileError> {
+        let owners = owners(watchlists, limits, slot_of)?;
+        let (v4, v6) = listed_prefixes(watchlists, &owners);
+        let mut coverage = Coverage::new();
+        let mut compiled = Self {
+            v4: inherit(v4, &owners, |outermost| coverage.add_v4(outermost))?,
+            v6: inherit(v6, &owners, |outermost| coverage.add_v6(outermost))?,
+            endpoints: HashMap::new(),
+            filter: Vec::new(),
+        };
+        let need = compiled.v4.len() + compiled.v6.len();
+        within("limits.prefixes", limits.prefixes, need)?;
+        compiled.add_endpoints(watchlists, &owners, &mut coverage)?;
+        within("limits.endpoints", limits.endpoints, compiled.endpoints.len())?;
+        compiled.filter = coverage.words;
+        Ok(compiled)
+    }
+
+    /// [`Compiled::new`] under the config's own limits.
+    ///
+    /// # Errors
+    /// As [`Compiled::new`], naming the config's file and, where it is written, line.
+    pub fn of_config(
+        config: &Config,
+        watchlists: &Watchlists,
+        slot_of: impl FnMut(&str, &str) -> Option<u32>,
+    ) -> anyhow::Result<Self> {
+        Self::new(watchlists, &config.limits, slot_of)
+            .map_err(|error| config.document.error_at_key(error.key(), error))
+    }
+
+    fn add_endpoints(
+        &mut self,
+        watchlists: &Watchlists,
+        owners: &[Owner<'_>],
+        coverage: &mut Coverage,
+    ) -> Result<(), CompileError> {
+        let by_slot: HashMap<u32, usize> =
+            owners.iter().enumerate().map(|(index, owner)| (owner.slot, index)).collect();
+        let mut listed: Vec<(SocketAddr, usize)> = Vec::new();
+        for (index, owner) in owners.iter().enumerate() {
+            listed.extend(owner.target.endpoints.iter().map(|entry| (entry.indicator, index)));
+        }
+        listed.sort_unstable();
+        for same in listed.chunk_by(|(a, _), (b, _)| a == b) {
+            let endpoint = same[0].0;
+            // Nothing else covers an allowed address, and no entry is needed to say so.
+            if watchlists.allow.address(endpoint.ip()).is_some() {
+                continue;
+            }
+            let covering = self.longest_prefix(endpoint.ip()).unwrap_or_default();
+            let inherited: Vec<usize> = covering.slots().map(|slot| by_slot[&slot]).collect();
+            let own = same.iter().map(|&(_, index)| index);
+            let targets = target_set(&succeed(&inherited, own, owners), owners, &endpoint)?;
+            self.endpoints.insert(key(endpoint.ip(), endpoint.port()), targets);
+            coverage.add_address(endpoint.ip());
+        }
+        for entry in &watchlists.allow.endpoints {
+            let (address, port) = (entry.indicator.ip(), entry.indicator.port());
+            self.endpoints.insert(key(address, port), TargetSet::EMPTY);
+        }
+        Ok(())
+    }
+
+    fn longest_prefix(&self, address: IpAddr) -> Option<TargetSet> {
+        match address {
+            IpAddr::V4(address) => self.v4.get_lpm(&host_v4(address)).map(|(_, targets)| *targets),
+            IpAddr::V6(address) => self.v6.get_lpm(&host_v6(address)).map(|(_, targets)| *targets),
+        }
+    }
+}
+
+fn owners<'a>(
+    watchlists: &'a Watchlists,
+    limits: &Limits,
+    mut slot_of: impl FnMut(&str, &str) -> Option<u32>,
+) -> Result<Vec<Owner<'a>>, CompileError> {
+    let need = watchlists.lists.iter().map(|list| list.targets.len()).sum();
+    within("limits.targets", limits.targets, need)?;
+    let mut owners = Vec::with_capacity(need);
+    for list in &watchlists.lists {
+        for target in &list.targets {
+            let slot = slot_of(&list.name, &target.name)
+                .filter(|&slot| TargetSet::of([slot]).is_some())
+                .ok_or_else(|| CompileError::Slot {
+                    watchlist: list.name.clone(),
+                    target: target.name.clone(),
+                })?;
+            owners.push(Owner { watchlist: &list.name, target, slot });
+        }
+    }
+    Ok(owners)
+}
+
+fn within(key: &'static str, limit: u32, need: usize) -> Result<(), CompileError> {
+    if need > limit as usize {
+        return Err(CompileError::Limit { key, limit, need });
+    }
+    Ok(())
+}
+
+/// Every prefix of every target, and the allowed ones.
+fn listed_prefixes(
+    watchlists: &Watchlists,
+    owners: &[Owner<'_>],
+) -> (Vec<Listed<Ipv4Net>>, Vec<Listed<Ipv6Net>>) {
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    let mut push = |prefix, owner| match prefix {
+        IpNet::V4(prefix) => v4.push(Listed { prefix, owner }),
+        IpNet::V6(prefix) => v6.push(Listed { prefix, owner }),
+    };
+    for entry in &watchlists.allow.prefixes {
+        push(entry.indicator, None);
+    }
+    for (index, owner) in owners.iter().enumerate() {
+        for entry in &owner.target.prefixes {
+            push(entry.indicator, Some(index));
+        }
+    }
+    (v4, v6)
+}
+
+/// Who owns an indicator: for each watchlist the first of its `own` owners, and else the one
+/// that it had in what covers this.
+fn succeed(inherited: &[usize], own: impl Iterator<Item = usize>, owners: &[Owner<'_>]) -> Vec<usize> {
+    let mut successors: Vec<usize> = Vec::with_capacity(TARGETS_PER_PACKET);
+    for index in own.chain(inherited.iter().copied()) {
+        let watchlist = owners[index].watchlist;
+        if successors.iter().all(|&other| owners[other].watchlist != watchlist) {
+            successors.push(index);
+        }
+    }
+    successors
+}
+
+fn target_set(
+    indices: &[usize],
+    owners: &[Owner<'_>],
+    indicator: &impl fmt::Display,
+) -> Result<TargetSet, CompileError> {
+    TargetSet::of(indices.iter().map(|&index| owners[index].slot)).ok_or_else(|| {
+        let mut indices = indices.to_vec();
+        indices.sort_unstable();
+        let names = indices.iter().map(|&index| owners[index].watchlist.to_owned());
+        CompileError::Watchlists { indicator: indicator.to_string(), watchlists: names.collect() }
+    })
+}
+
+impl Tables for Compiled {
+    fn covers(&self, version: Version, remote: &Address) -> bool {
+        coverage::is_set(&self.filter, version, remote)
+    }
+
+    fn endpoint(&self, key: &EndpointKey) -> Option<TargetSet> {
+        self.endpoints.get(key).copied()
+    }
+
+    /// Lists teach nothing; what the daemon learns is kept beside them.
+    fn learned(&self, _: &EndpointKey) -> Option<TargetSet> {
+        None
+    }
+
+    fn prefix(&self, version: Version, remote: &Address) -> Option<TargetSet> {
+        self.longest_prefix(remote.to_ip(version))
+    }
+}
+
+#[cfg(test)]
+mod tests;
