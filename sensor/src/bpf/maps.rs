@@ -1,0 +1,109 @@
+//! The kernel half's maps, typed: what the daemon reads of them, and the few it writes.
+//! Reading takes `&self`, so that a scrape and a sweep can go on side by side.
+
+use anyhow::{Context, Result};
+use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray};
+use aya::{Ebpf, Pod};
+use sensor_ebpf::abi::{
+    Daemon, EndpointKey, Flow, FlowKey, Learned, Own, Settings, TargetName, TargetSet, Totals, map,
+};
+
+/// An ABI type as aya wants it: bytes that may be copied to and from the kernel.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug)]
+pub struct Raw<T>(pub T);
+
+/// Types of the ABI: `repr(C)`, integers and byte arrays only, no padding, so that every
+/// byte is a value and every value is bytes.
+trait Plain: Copy + 'static {}
+impl Plain for Daemon {}
+impl Plain for EndpointKey {}
+impl Plain for Flow {}
+impl Plain for FlowKey {}
+impl Plain for Learned {}
+impl Plain for Own {}
+impl Plain for Settings {}
+impl Plain for TargetName {}
+impl Plain for TargetSet {}
+impl Plain for Totals {}
+
+// SAFETY: `Plain` says so, and `Raw` is transparent.
+unsafe impl<T: Plain> Pod for Raw<T> {}
+
+/// A trie of prefixes in network byte order.
+pub type Trie<K> = LpmTrie<MapData, K, Raw<TargetSet>>;
+pub type Endpoints = HashMap<MapData, Raw<EndpointKey>, Raw<TargetSet>>;
+
+/// What is only read here, or written at start.
+pub struct Maps {
+    totals: PerCpuArray<MapData, Raw<Totals>>,
+    own: PerCpuArray<MapData, Raw<Own>>,
+    flows: HashMap<MapData, Raw<FlowKey>, Raw<Flow>>,
+    pub(super) writable: Option<Writable>,
+}
+
+/// What the daemon writes; see [`super::tables`].
+pub(super) struct Writable {
+    pub settings: Array<MapData, Raw<Settings>>,
+    pub targets: Array<MapData, Raw<TargetName>>,
+    pub filter: MapData,
+    pub daemon: Array<MapData, Raw<Daemon>>,
+    pub learned: HashMap<MapData, Raw<EndpointKey>, Raw<Learned>>,
+    pub endpoints: [Endpoints; 2],
+    pub prefixes_v4: [Trie<u32>; 2],
+    pub prefixes_v6: [Trie<[u32; 4]>; 2],
+}
+
+impl Maps {
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self> {
+        let [e0, e1] = map::ENDPOINTS;
+        let [v4_0, v4_1] = map::PREFIXES_V4;
+        let [v6_0, v6_1] = map::PREFIXES_V6;
+        let writable = Writable {
+            settings: take(ebpf, map::SETTINGS)?.try_into()?,
+            targets: take(ebpf, map::TARGETS)?.try_into()?,
+            filter: match take(ebpf, map::FILTER)? {
+                Map::Array(data) => data,
+                other => anyhow::bail!("{} is not an array: {other:?}", map::FILTER),
+            },
+            daemon: take(ebpf, map::DAEMON)?.try_into()?,
+            learned: take(ebpf, map::LEARNED)?.try_into()?,
+            endpoints: [take(ebpf, e0)?.try_into()?, take(ebpf, e1)?.try_into()?],
+            prefixes_v4: [take(ebpf, v4_0)?.try_into()?, take(ebpf, v4_1)?.try_into()?],
+            prefixes_v6: [take(ebpf, v6_0)?.try_into()?, take(ebpf, v6_1)?.try_into()?],
+        };
+        Ok(Self {
+            totals: take(ebpf, map::TOTALS)?.try_into()?,
+            own: take(ebpf, map::OWN)?.try_into()?,
+            flows: take(ebpf, map::FLOWS)?.try_into()?,
+            writable: Some(writable),
+        })
+    }
+
+    /// The totals of one target, over all CPUs.
+    pub fn totals(&self, slot: u32) -> Result<Totals> {
+        let per_cpu = self.totals.get(&slot, 0).with_context(|| format!("reading TOTALS[{slot}]"))?;
+        Ok(per_cpu.iter().fold(Totals::default(), |sum, Raw(cpu)| sum.plus(cpu)))
+    }
+
+    /// What the kernel half says about itself, over all CPUs.
+    pub fn own(&self) -> Result<Own> {
+        let per_cpu = self.own.get(&0, 0).context("reading OWN")?;
+        Ok(per_cpu.iter().fold(Own::default(), |sum, Raw(cpu)| sum.plus(cpu)))
+    }
+
+    /// Every flow in the table. The kernel goes on writing meanwhile: a flow may be missed or,
+    /// when the entry at which the walk stands is evicted, come twice; `limit` bounds the walk.
+    pub fn flows(&self, limit: usize) -> Result<Vec<(FlowKey, Flow)>> {
+        let mut flows = Vec::new();
+        for entry in self.flows.iter().take(limit) {
+            let (Raw(key), Raw(flow)) = entry.context("reading FLOWS")?;
+            flows.push((key, flow));
+        }
+        Ok(flows)
+    }
+}
+
+fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map> {
+    ebpf.take_map(name).with_context(|| format!("the kernel half has no map {name}"))
+}

@@ -1,0 +1,102 @@
+//! The only user of aya: loads the kernel half, hands out its maps, attaches its programs.
+//! Nothing in here decides what is watched or what is shown.
+
+pub mod attach;
+pub mod interfaces;
+pub mod maps;
+pub mod pins;
+pub mod tables;
+
+use anyhow::{Context, Result, ensure};
+use aya::programs::SchedClassifier;
+use aya::{Ebpf, EbpfLoader};
+use sensor_ebpf::abi::{capacity, map};
+
+use crate::config::Limits;
+use maps::Maps;
+use pins::Pins;
+
+/// The kernel half, as the build embedded it.
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/poolwatch-kernel"));
+
+/// Capabilities that the daemon needs, and what it says when one is missing.
+const CAPABILITIES: [(caps::Capability, &str); 3] = [
+    (caps::Capability::CAP_BPF, "CAP_BPF"),
+    (caps::Capability::CAP_NET_ADMIN, "CAP_NET_ADMIN"),
+    (caps::Capability::CAP_PERFMON, "CAP_PERFMON"),
+];
+
+/// The loaded programs.
+pub struct Programs(Ebpf);
+
+impl Programs {
+    /// A program by the name that it has in the object.
+    pub fn get(&mut self, name: &str) -> Result<&mut SchedClassifier> {
+        let program = self.0.program_mut(name).with_context(|| format!("no program {name}"))?;
+        Ok(program.try_into()?)
+    }
+}
+
+/// Loads the kernel half, on the maps pinned in `pins` where there are any.
+///
+/// # Errors
+/// When a pinned map is not what this version would make, or the kernel refuses a map or a program.
+pub fn load(pins: &Pins, limits: &Limits) -> Result<(Programs, Maps)> {
+    let mut loader = EbpfLoader::new();
+    let capacities = capacities(limits);
+    for (name, entries) in &capacities {
+        loader.map_max_entries(name, *entries);
+    }
+    pins.check_maps(OBJECT, &capacities)?;
+    let mut ebpf = loader
+        .default_map_pin_directory(pins.maps())
+        .load(OBJECT)
+        .context("the kernel refused the maps of the kernel half")?;
+    for name in sensor_ebpf::abi::program::ETHERNET.iter().chain(&sensor_ebpf::abi::program::IP) {
+        let program: &mut SchedClassifier =
+            ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
+        program.load().with_context(|| format!("the kernel refused the program {name}"))?;
+    }
+    let maps = Maps::take(&mut ebpf)?;
+    Ok((Programs(ebpf), maps))
+}
+
+/// Entries of the maps whose size the config sets.
+fn capacities(limits: &Limits) -> Vec<(&'static str, u32)> {
+    let mut entries = vec![
+        (map::TARGETS, limits.targets),
+        (map::TOTALS, limits.targets),
+        (map::FINDINGS, limits.targets),
+        (map::FLOWS, limits.flows),
+        (map::CLAIMS, capacity::CLAIMS.min(limits.flows)),
+        (map::STREAMS, capacity::STREAMS.min(limits.flows)),
+    ];
+    for generation in 0..2 {
+        entries.push((map::ENDPOINTS[generation], limits.endpoints));
+        entries.push((map::PREFIXES_V4[generation], limits.prefixes));
+        entries.push((map::PREFIXES_V6[generation], limits.prefixes));
+    }
+    entries
+}
+
+/// Refuses to start halfway: every capability is there, or the first that is not is named.
+pub fn check_capabilities() -> Result<()> {
+    let held = caps::read(None, caps::CapSet::Effective).context("reading this process' capabilities")?;
+    // Before 5.8 there was only this one, and it still stands for the two newer ones.
+    let admin = held.contains(&caps::Capability::CAP_SYS_ADMIN);
+    let missing: Vec<_> = CAPABILITIES
+        .iter()
+        .filter(|(capability, _)| {
+            let by_admin = admin && *capability != caps::Capability::CAP_NET_ADMIN;
+            !held.contains(capability) && !by_admin
+        })
+        .map(|(_, name)| *name)
+        .collect();
+    ensure!(
+        missing.is_empty(),
+        "missing {}: run as root, through the systemd unit, or give the binary its capabilities \
+         (setcap cap_bpf,cap_net_admin,cap_perfmon+ep)",
+        missing.join(", ")
+    );
+    Ok(())
+}

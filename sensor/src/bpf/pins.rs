@@ -1,0 +1,185 @@
+//! The pins directory: what outlives the daemon. One daemon a directory, locked; maps by name
+//! in `maps/`, one entry a program attached in `links/`.
+//!
+//! A pinned map is reused only when it is what this version would make: aya opens whatever
+//! lies there. What differs is an error that says what to do, before anything is attached.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{BufRead, BufReader};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use aya::maps::MapInfo;
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+/// Magic number of a bpffs (`BPF_FS_MAGIC`, include/uapi/linux/magic.h).
+const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
+/// Where a bpffs is mounted by convention, and by systemd.
+const BPF_FS: &str = "/sys/fs/bpf";
+
+/// A pins directory, held by this process until it is dropped.
+#[derive(Debug)]
+pub struct Pins {
+    root: PathBuf,
+    _lock: OwnedFd,
+}
+
+impl Pins {
+    /// Opens the directory, makes what is missing of it, and locks it.
+    ///
+    /// # Errors
+    /// When it is not on a bpffs, or another daemon holds it.
+    pub fn open(root: &Path) -> Result<Self> {
+        ensure_bpffs(root)?;
+        for directory in [root.to_owned(), root.join("maps"), root.join("links")] {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&directory)
+                .with_context(|| format!("state.pins: {}", directory.display()))?;
+        }
+        Self::lock(root)
+    }
+
+    /// Opens and locks a directory that a daemon left; `None` when there is none.
+    pub fn open_existing(root: &Path) -> Result<Option<Self>> {
+        if !root.exists() {
+            return Ok(None);
+        }
+        ensure_bpffs(root)?;
+        Self::lock(root).map(Some)
+    }
+
+    fn lock(root: &Path) -> Result<Self> {
+        let named = || format!("state.pins: {}", root.display());
+        let directory =
+            rustix::fs::open(root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+                .with_context(named)?;
+        match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { root: root.to_owned(), _lock: directory }),
+            Err(Errno::WOULDBLOCK) => {
+                let holder = holder(root).map_or("another daemon".to_owned(), |pid| format!("process {pid}"));
+                bail!("state.pins: {} is locked by {holder}: one daemon a directory", root.display());
+            }
+            Err(error) => Err(error).with_context(named),
+        }
+    }
+
+    /// Where maps are pinned, by name.
+    pub fn maps(&self) -> PathBuf {
+        self.root.join("maps")
+    }
+
+    /// Where links are pinned, and where it is noted what else was attached.
+    pub fn links(&self) -> PathBuf {
+        self.root.join("links")
+    }
+
+    /// Compares what is pinned with what `object` would make, with `capacities` for its sizes.
+    pub(super) fn check_maps(&self, object: &[u8], capacities: &[(&str, u32)]) -> Result<()> {
+        let object = aya_obj::Object::parse(object).context("reading the embedded kernel half")?;
+        for (name, wanted) in &object.maps {
+            let path = self.maps().join(name);
+            if !path.exists() {
+                continue;
+            }
+            let entries = capacities
+                .iter()
+                .find(|(sized, _)| sized == name)
+                .map_or(wanted.max_entries(), |(_, entries)| *entries);
+            let found = MapInfo::from_pin(&path).with_context(|| format!("{}", path.display()))?;
+            let found_type = found.map_type().with_context(|| format!("{}", path.display()))?;
+            let differs = [
+                ("type", found_type as u32, wanted.map_type()),
+                ("key size", found.key_size(), wanted.key_size()),
+                ("value size", found.value_size(), wanted.value_size()),
+                ("capacity", found.max_entries(), entries),
+                ("flags", found.map_flags(), wanted.map_flags()),
+            ]
+            .into_iter()
+            .find(|(_, found, wanted)| found != wanted);
+            if let Some((what, found, wanted)) = differs {
+                bail!(
+                    "state.pins: {} was made with {what} {found} and this poolwatch with this config needs {wanted}: \
+                     the limits or the version changed; `poolwatch detach` removes the old one with its counts",
+                    path.display()
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes everything in it, and itself. Attached programs are detached by their pins' going.
+    pub fn remove(self) -> Result<()> {
+        for directory in [self.links(), self.maps()] {
+            remove_entries(&directory)?;
+            remove_directory(&directory)?;
+        }
+        remove_directory(&self.root)
+    }
+}
+
+fn remove_entries(directory: &Path) -> Result<()> {
+    let Ok(entries) = fs::read_dir(directory) else { return Ok(()) };
+    for entry in entries {
+        let path = entry.with_context(|| format!("{}", directory.display()))?.path();
+        let removed = if path.is_dir() { fs::remove_dir(&path) } else { fs::remove_file(&path) };
+        removed.with_context(|| format!("{}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn remove_directory(path: &Path) -> Result<()> {
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("{}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A bpffs must be there. Where nothing is mounted at the conventional place, it is mounted, as
+/// bpftool and libbpf users expect; anywhere else that is for the operator to do.
+fn ensure_bpffs(root: &Path) -> Result<()> {
+    ensure!(root.is_absolute(), "state.pins: {} is not an absolute path", root.display());
+    let existing = root.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    if is_bpffs(existing)? {
+        return Ok(());
+    }
+    let remedy = format!("mount one with `mount -t bpf bpf {BPF_FS}`");
+    if root.starts_with(BPF_FS) && existing == Path::new(BPF_FS) {
+        let flags = rustix::mount::MountFlags::NOSUID
+            | rustix::mount::MountFlags::NODEV
+            | rustix::mount::MountFlags::NOEXEC;
+        rustix::mount::mount("bpf", BPF_FS, "bpf", flags, c"mode=0700").map_err(|error| {
+            anyhow!("state.pins: no bpffs at {BPF_FS}, and mounting it failed: {error}; {remedy}")
+        })?;
+        tracing::info!(path = BPF_FS, "mounted a bpffs");
+        return Ok(());
+    }
+    bail!("state.pins: {} is not on a bpffs; {remedy} and choose a directory on it", root.display())
+}
+
+fn is_bpffs(path: &Path) -> Result<bool> {
+    let found = rustix::fs::statfs(path).with_context(|| format!("state.pins: {}", path.display()))?;
+    #[allow(
+        clippy::cast_sign_loss,
+        reason = "the magic number is 32 bits in a word whose sign varies by architecture"
+    )]
+    Ok(found.f_type as u64 & 0xffff_ffff == BPF_FS_MAGIC)
+}
+
+/// The process that holds the lock, from /proc/locks (proc(5)): "1: FLOCK ADVISORY WRITE pid maj:min:inode …".
+fn holder(root: &Path) -> Option<u32> {
+    let inode = fs::metadata(root).ok()?.ino().to_string();
+    BufReader::new(File::open("/proc/locks").ok()?).lines().map_while(Result::ok).find_map(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let kind = words.next()?;
+        let pid = words.nth(2)?.parse().ok()?;
+        let found = words.next()?.rsplit(':').next()?.to_owned();
+        (kind == "FLOCK" && found == inode).then_some(pid)
+    })
+}

@@ -1,0 +1,167 @@
+//! Writes what the packet path looks up: who has which slot, the tables of the generation that
+//! is not in use, and then the one word that makes it the one in use.
+//!
+//! The truth is in the daemon's memory: the tries are filled afresh, never merged, since kernels
+//! before 6.13 miscount a trie's entries on update in place (and can skip keys on iteration).
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result, bail, ensure};
+use aya::maps::{MapData, MapError};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use sensor_ebpf::abi::{
+    Address, Daemon, EndpointKey, Learned, NAME_MAX, SCHEMA, Settings, TargetName, filter, map,
+};
+
+use super::maps::{Maps, Raw, Writable};
+use crate::watchlists::Compiled;
+
+/// The writing side of the maps.
+pub struct Tables {
+    maps: Writable,
+    /// (watchlist, target) → slot, as TARGETS says.
+    slots: HashMap<(String, String), u32>,
+}
+
+impl Tables {
+    /// Takes the writing side, and reads whose the slots are.
+    pub fn take(maps: &mut Maps) -> Result<Self> {
+        let maps = maps.writable.take().context("the tables have a writer already")?;
+        let settings = maps.settings.get(&0, 0).context("reading SETTINGS")?.0;
+        ensure!(
+            settings.schema == 0 || settings.schema == SCHEMA,
+            "the pinned maps are of schema {}, this poolwatch writes {SCHEMA}: `poolwatch detach` removes them with their counts",
+            settings.schema
+        );
+        let mut slots = HashMap::new();
+        for slot in 0..maps.targets.len() {
+            let Raw(name) = maps.targets.get(&slot, 0).context("reading TARGETS")?;
+            if name != FREE {
+                slots.insert((text(&name.watchlist)?, text(&name.target)?), slot);
+            }
+        }
+        Ok(Self { maps, slots })
+    }
+
+    /// The slot of a target: the one that it has, or a free one that is its own from now on.
+    ///
+    /// # Errors
+    /// When TARGETS is full; targets that left the config keep their slots and their counts.
+    pub fn slot(&mut self, watchlist: &str, target: &str) -> Result<u32> {
+        let key = (watchlist.to_owned(), target.to_owned());
+        if let Some(slot) = self.slots.get(&key) {
+            return Ok(*slot);
+        }
+        let capacity = self.maps.targets.len();
+        let taken: std::collections::HashSet<u32> = self.slots.values().copied().collect();
+        let Some(slot) = (0..capacity).find(|slot| !taken.contains(slot)) else {
+            bail!(
+                "limits.targets: all {capacity} slots are taken, those of targets no longer configured among them: \
+                 `poolwatch detach` frees them, with all counts"
+            );
+        };
+        let name = TargetName { watchlist: bytes(watchlist)?, target: bytes(target)? };
+        self.maps.targets.set(slot, Raw(name), 0).context("writing TARGETS")?;
+        self.slots.insert(key, slot);
+        Ok(slot)
+    }
+
+    /// Writes down what an address stands for from now on. The one way into LEARNED.
+    pub fn learn(&mut self, key: EndpointKey, learned: Learned) -> Result<()> {
+        self.maps.learned.insert(Raw(key), Raw(learned), 0).context("writing LEARNED")
+    }
+
+    /// What the daemon counted about itself, in this life and earlier ones.
+    pub fn daemon(&self) -> Result<Daemon> {
+        Ok(self.maps.daemon.get(&0, 0).context("reading DAEMON")?.0)
+    }
+
+    pub fn set_daemon(&mut self, counted: Daemon) -> Result<()> {
+        self.maps.daemon.set(0, Raw(counted), 0).context("writing DAEMON")
+    }
+
+    /// Fills the generation that is not in use and makes it the one in use.
+    pub fn switch_to(&mut self, compiled: &Compiled) -> Result<()> {
+        let Raw(now) = self.maps.settings.get(&0, 0).context("reading SETTINGS")?;
+        let next = (now.generation & 1) ^ 1;
+        let generation = next as usize;
+
+        let endpoints = &mut self.maps.endpoints[generation];
+        while let Some(key) = first(endpoints.keys())? {
+            endpoints.remove(&key).context("emptying ENDPOINTS")?;
+        }
+        for (key, targets) in &compiled.endpoints {
+            endpoints.insert(Raw(*key), Raw(*targets), 0).context("writing ENDPOINTS")?;
+        }
+
+        let prefixes = &mut self.maps.prefixes_v4[generation];
+        while let Some(key) = first(prefixes.keys())? {
+            prefixes.remove(&key).context("emptying PREFIXES_V4")?;
+        }
+        for (prefix, targets) in &compiled.v4 {
+            let (address, _) = Address::from_ip(prefix.network().into());
+            let key = aya::maps::lpm_trie::Key::new(u32::from(prefix.prefix_len()), address.v4_word());
+            prefixes.insert(&key, Raw(*targets), 0).context("writing PREFIXES_V4")?;
+        }
+
+        let prefixes = &mut self.maps.prefixes_v6[generation];
+        while let Some(key) = first(prefixes.keys())? {
+            prefixes.remove(&key).context("emptying PREFIXES_V6")?;
+        }
+        for (prefix, targets) in &compiled.v6 {
+            let (address, _) = Address::from_ip(prefix.network().into());
+            let key = aya::maps::lpm_trie::Key::new(u32::from(prefix.prefix_len()), address.0);
+            prefixes.insert(&key, Raw(*targets), 0).context("writing PREFIXES_V6")?;
+        }
+
+        write_filter(&self.maps.filter, generation, &compiled.filter)?;
+        let settings = Settings { schema: SCHEMA, generation: next };
+        self.maps.settings.set(0, Raw(settings), 0).context("writing SETTINGS")
+    }
+}
+
+const FREE: TargetName = TargetName { watchlist: [0; NAME_MAX + 1], target: [0; NAME_MAX + 1] };
+
+/// The first key of a map; asked for again after each removal, since no kernel skips that one.
+fn first<K>(mut keys: impl Iterator<Item = Result<K, MapError>>) -> Result<Option<K>> {
+    keys.next().transpose().context("listing a table's keys")
+}
+
+/// Copies a bitmap into its half of FILTER, through memory that is shared with the kernel.
+fn write_filter(data: &MapData, generation: usize, words: &[u64]) -> Result<()> {
+    let half = filter::WORDS as usize;
+    ensure!(words.len() == half, "{}: {} words instead of {half}", map::FILTER, words.len());
+    let len_bytes = 2 * half * size_of::<u64>();
+    // SAFETY: a new mapping, at an address of the kernel's choice, of a map that is this long.
+    let base = unsafe {
+        mmap(
+            std::ptr::null_mut(),
+            len_bytes,
+            ProtFlags::READ | ProtFlags::WRITE,
+            MapFlags::SHARED,
+            data.fd(),
+            0,
+        )
+    }
+    .context("mapping FILTER")?;
+    // SAFETY: within the mapping, aligned to a page; only this daemon writes it, and the programs
+    // read this half only after the switch.
+    unsafe {
+        base.cast::<u64>().add(generation * half).copy_from_nonoverlapping(words.as_ptr(), half);
+    }
+    // SAFETY: the mapping made above, used nowhere else.
+    unsafe { munmap(base, len_bytes) }.context("unmapping FILTER")
+}
+
+fn bytes(name: &str) -> Result<[u8; NAME_MAX + 1]> {
+    let mut bytes = [0; NAME_MAX + 1];
+    ensure!(!name.is_empty() && name.len() <= NAME_MAX, "{name:?} is not a name of 1 to {NAME_MAX} bytes");
+    bytes[..name.len()].copy_from_slice(name.as_bytes());
+    Ok(bytes)
+}
+
+fn text(bytes: &[u8]) -> Result<String> {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let text = std::str::from_utf8(&bytes[..end]).context("a name in TARGETS")?;
+    Ok(text.to_owned())
+}

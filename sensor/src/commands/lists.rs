@@ -1,0 +1,108 @@
+//! `poolwatch lists`: every watchlist with its targets and where they come from; with
+//! `--lookup`, what an address, an endpoint or a host name would match, and why. It answers
+//! from the lists alone: nothing is resolved, and no running daemon is asked.
+
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::time::SystemTime;
+
+use anyhow::Context;
+use time::UtcDateTime;
+use time::macros::format_description;
+
+use crate::config::{Config, quote};
+use crate::watchlists::{Match, Target, Watchlist, Watchlists};
+
+/// Prints the lists of `config` (or the default one), or what `lookup` would match. Returns
+/// whether anything matches: true where nothing was asked.
+///
+/// # Errors
+/// As [`super::check::check`], or when `lookup` is neither an address nor a host name.
+pub fn lists(config: Option<&Path>, lookup: Option<&str>, out: &mut impl Write) -> anyhow::Result<bool> {
+    let watchlists = Watchlists::load(&Config::load(config)?)?;
+    if let Some(asked) = lookup {
+        return look_up(&watchlists, asked, out);
+    }
+    for list in &watchlists.lists {
+        write_watchlist(list, out)?;
+    }
+    let allow = &watchlists.allow;
+    writeln!(out, "allow: {}", counts(allow.prefixes.len(), allow.endpoints.len(), allow.domains.len()))?;
+    Ok(true)
+}
+
+fn write_watchlist(list: &Watchlist, out: &mut impl Write) -> anyhow::Result<()> {
+    write!(out, "{} ({}", list.name, list.category.name())?;
+    if let Some(updated) = list.updated {
+        write!(out, ", as of {}", date(updated)?)?;
+    }
+    writeln!(out, ")")?;
+    for target in &list.targets {
+        write_target(target, out)?;
+    }
+    Ok(writeln!(out)?)
+}
+
+fn write_target(target: &Target, out: &mut impl Write) -> anyhow::Result<()> {
+    let counts = counts(target.prefixes.len(), target.endpoints.len(), target.domains.len());
+    writeln!(out, "  {} ({}): {counts}", target.name, target.confidence.name())?;
+    let Some(reviewed) = target.reviewed else {
+        for source in &target.sources {
+            writeln!(out, "    source: {source}")?;
+        }
+        return Ok(());
+    };
+    // Built in: there is no file to look into, so that what it holds is shown.
+    for prefix in &target.prefixes {
+        writeln!(out, "    {}", prefix.indicator)?;
+    }
+    writeln!(out, "    source: {}; reviewed {reviewed}", target.source())?;
+    Ok(())
+}
+
+fn counts(prefixes: usize, endpoints: usize, domains: usize) -> String {
+    let count = |number, one, many| format!("{number} {}", if number == 1 { one } else { many });
+    [
+        count(prefixes, "prefix", "prefixes"),
+        count(endpoints, "endpoint", "endpoints"),
+        count(domains, "domain", "domains"),
+    ]
+    .join(", ")
+}
+
+fn date(time: SystemTime) -> anyhow::Result<String> {
+    let format = format_description!("[year]-[month]-[day]");
+    UtcDateTime::from(time).format(format).context("formatting a date")
+}
+
+fn look_up(watchlists: &Watchlists, asked: &str, out: &mut impl Write) -> anyhow::Result<bool> {
+    let matches = if let Ok(endpoint) = asked.parse::<SocketAddr>() {
+        watchlists.lookup_address(endpoint.ip(), Some(endpoint.port()))
+    } else if let Ok(address) = asked.parse::<IpAddr>() {
+        watchlists.lookup_address(address, None)
+    } else {
+        watchlists.lookup_domain(asked).with_context(|| {
+            format!("{} is not an address, an address with a port, or a host name", quote(asked))
+        })?
+    };
+    for found in &matches {
+        write_match(asked, found, out)?;
+    }
+    let any = matches.iter().any(|found| found.allowed.is_none());
+    if !any {
+        writeln!(out, "{asked} → nothing matches")?;
+    }
+    Ok(any)
+}
+
+fn write_match(asked: &str, found: &Match<'_>, out: &mut impl Write) -> std::io::Result<()> {
+    let Match { watchlist, target, signal, indicator, source, allowed } = found;
+    let confidence = target.confidence.name();
+    write!(out, "{asked} → {}/{} ", watchlist.name, target.name)?;
+    write!(out, "({signal} {indicator}, {confidence}): source: {source}")?;
+    if let Some((entry, line)) = allowed {
+        write!(out, "; not counted: {entry} is allowed (line {line} of the config)")?;
+    }
+    writeln!(out)
+}

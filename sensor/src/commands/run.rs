@@ -1,0 +1,124 @@
+//! `poolwatch run`: the daemon's event loop. It starts with exactly what `check` validates, then
+//! the port, then the pins, then the kernel; only then is anything attached.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use futures_util::StreamExt;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use crate::bpf::{check_capabilities, interfaces};
+use crate::config::Config;
+use crate::daemon::Daemon;
+use crate::http;
+use crate::state::Standing;
+use crate::watchlists::Watchlists;
+
+/// How long after a change of a link or a route the interfaces are looked at, so that a burst
+/// of changes is one look.
+const SETTLE: Duration = Duration::from_millis(20);
+/// They are looked at this often whatever netlink says.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How often the flow table is swept.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// How long a shutdown waits for HTTP answers that are under way.
+const SHUTDOWN: Duration = Duration::from_secs(2);
+
+/// What the command line adds to the config.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    pub config: Option<PathBuf>,
+    /// Instead of the config's, and each must be there.
+    pub interfaces: Vec<String>,
+    pub listen: Option<SocketAddr>,
+    pub detach_on_exit: bool,
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Whatever keeps it from starting; then nothing is left attached that was not before.
+pub async fn run(options: Options) -> Result<()> {
+    let mut config = Config::load(options.config.as_deref())?;
+    if !options.interfaces.is_empty() {
+        config.interfaces.clone_from(&options.interfaces);
+    }
+    let lists = Watchlists::load(&config)?;
+    check_capabilities()?;
+
+    let listen = options.listen.unwrap_or(config.http.listen);
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("http.listen: {listen}"))?;
+    let mut terminate = signal(SignalKind::terminate()).context("signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("signals")?;
+    let mut hangup = signal(SignalKind::hangup()).context("signals")?;
+
+    let mut daemon = Daemon::load(options.config, &config, lists)?;
+    daemon.require_named(&options.interfaces).await?;
+    let mut changes = interfaces::changes()?;
+    if let Err(error) = start(&mut daemon).await {
+        daemon.remove().await?;
+        return Err(error);
+    }
+    let (stop, stopped) = watch::channel(false);
+    let server = tokio::spawn(http::serve(listener, Arc::clone(&daemon.state), stopped));
+    tracing::info!(address = %listen, "serving /metrics");
+
+    let mut look = interval(LOOK_EVERY);
+    let mut sweep = interval(SWEEP_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => daemon.reload(),
+            change = changes.next() => {
+                if change.is_none() {
+                    changes = interfaces::changes()?;
+                }
+                settle(&mut changes).await;
+                report(daemon.reconcile().await);
+            }
+            _ = look.tick() => report(daemon.reconcile().await),
+            _ = sweep.tick() => report(daemon.sweep()),
+        }
+    }
+    tracing::info!(detach = options.detach_on_exit, "stopping");
+    // An error means that the server is gone already.
+    let _ = stop.send(true);
+    let _ = tokio::time::timeout(SHUTDOWN, server).await;
+    if options.detach_on_exit { daemon.remove().await } else { Ok(()) }
+}
+
+/// The first look at the interfaces: what cannot be attached now is an error, not a log line.
+async fn start(daemon: &mut Daemon) -> Result<()> {
+    daemon.reconcile().await?;
+    let interfaces = daemon.state.interfaces.get();
+    for standing in interfaces.0.values() {
+        if let Standing::Failed(why) = standing {
+            bail!("{why}");
+        }
+    }
+    if interfaces.0.is_empty() {
+        tracing::warn!("no interface is there yet that the config means; waiting for one");
+    }
+    Ok(())
+}
+
+/// Waits until changes pause, and swallows them: one look answers them all.
+async fn settle(changes: &mut (impl StreamExt<Item = ()> + Unpin)) {
+    sleep(SETTLE).await;
+    while let Some(Some(())) = futures_util::FutureExt::now_or_never(changes.next()) {}
+}
+
+fn report(result: Result<()>) {
+    if let Err(error) = result {
+        tracing::error!("{error:#}");
+    }
+}

@@ -1,0 +1,211 @@
+//! The daemon between its events: what is watched, where the programs hang, what the flow table
+//! says. Each method takes one event from start to end; the loop that calls them is
+//! `commands::run`'s.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use anyhow::{Result, bail};
+
+use crate::bpf::attach::{self, Hook};
+use crate::bpf::interfaces::{Interface, Netlink};
+use crate::bpf::maps::Maps;
+use crate::bpf::pins::Pins;
+use crate::bpf::tables::Tables;
+use crate::bpf::{self};
+use crate::clock::now_ns;
+use crate::config::{Attach, Config};
+use crate::flows::{Sweeper, View};
+use crate::selection::{Wanted, absent, select, stacked};
+use crate::state::{Interfaces, Reload, Shared, Slot, Standing, State, Watched};
+use crate::watchlists::{Compiled, Watchlists};
+
+/// Everything that a running daemon owns.
+pub struct Daemon {
+    pub state: Arc<State>,
+    config_path: Option<PathBuf>,
+    pins: Pins,
+    tables: Tables,
+    netlink: Netlink,
+    wanted: Vec<Wanted>,
+    how: Attach,
+    sweeper: Sweeper,
+    warned_of: Vec<(String, String)>,
+}
+
+impl Daemon {
+    /// Loads the kernel half and what it is to watch. Nothing is attached yet.
+    ///
+    /// # Errors
+    /// When the pins directory cannot be had, the kernel refuses, or the lists do not fit.
+    pub fn load(config_path: Option<PathBuf>, config: &Config, lists: Watchlists) -> Result<Self> {
+        let wanted = config.interfaces.iter().map(|text| Wanted::parse(text)).collect::<Result<_>>()?;
+        let pins = Pins::open(&config.state.pins)?;
+        let (programs, mut maps) = bpf::load(&pins, &config.limits)?;
+        let mut tables = Tables::take(&mut maps)?;
+        let watched = compile(&mut tables, lists, config)?;
+        let sweeper = Sweeper::new(tables.daemon()?);
+        let reload = Reload { successful: true, succeeded_at: SystemTime::now() };
+        let state = Arc::new(State {
+            maps,
+            limits: config.limits.clone(),
+            programs: tokio::sync::Mutex::new(programs),
+            watched: Shared::new(watched),
+            interfaces: Shared::new(Interfaces::default()),
+            flows: Shared::new(View { evicted: sweeper.counted().flows_evicted, ..View::default() }),
+            reload: Shared::new(reload),
+        });
+        let netlink = Netlink::open()?;
+        let how = config.attach;
+        Ok(Self { state, config_path, pins, tables, netlink, wanted, how, sweeper, warned_of: Vec::new() })
+    }
+
+    /// Interfaces that the command line names must be there.
+    pub async fn require_named(&self, names: &[String]) -> Result<()> {
+        let present = self.netlink.interfaces().await?;
+        let wanted: Vec<_> = names.iter().map(|text| Wanted::parse(text)).collect::<Result<_>>()?;
+        if let [missing, ..] = absent(&wanted, &present)[..] {
+            let names: Vec<_> = present.iter().map(|interface| interface.name.as_str()).collect();
+            bail!("--interface {missing}: there is no such interface; there are {}", names.join(", "));
+        }
+        Ok(())
+    }
+
+    /// Attaches to what is wanted and there, detaches from what is not wanted any more, and
+    /// forgets what is gone.
+    ///
+    /// # Errors
+    /// When the kernel does not say what interfaces there are. That an interface cannot be attached
+    /// is its [`Standing`].
+    pub async fn reconcile(&mut self) -> Result<()> {
+        let present = self.netlink.interfaces().await?;
+        let selected = select(&self.wanted, &present);
+        self.warn_of_stacked(&selected);
+        for index in attach::attached(&self.pins)? {
+            if !selected.iter().any(|interface| interface.index == index) {
+                let name =
+                    present.iter().find(|interface| interface.index == index).map(|found| &*found.name);
+                tracing::info!(index, interface = name, "detaching");
+                attach::detach(&self.netlink, &self.pins, index, name).await?;
+            }
+        }
+        let before = self.state.interfaces.get();
+        let mut standings = BTreeMap::new();
+        for interface in &selected {
+            let standing = match before.0.get(&interface.name) {
+                Some(Standing::Attached { index, hook }) if *index == interface.index => {
+                    Standing::Attached { index: *index, hook: *hook }
+                }
+                earlier => self.attach(interface, earlier).await,
+            };
+            standings.insert(interface.name.clone(), standing);
+        }
+        for name in absent(&self.wanted, &present) {
+            if before.0.get(name) != Some(&Standing::Absent) {
+                tracing::warn!(interface = name, "not there; waiting for it");
+            }
+            standings.insert(name.to_owned(), Standing::Absent);
+        }
+        if standings.is_empty() && (before.0.is_empty() != standings.is_empty() || before.0.is_empty()) {
+            tracing::debug!("no interface is meant by the config");
+        }
+        self.state.interfaces.set(Interfaces(standings));
+        Ok(())
+    }
+
+    async fn attach(&self, interface: &Interface, earlier: Option<&Standing>) -> Standing {
+        let mut programs = self.state.programs.lock().await;
+        match attach::attach(&mut programs, &self.netlink, &self.pins, interface, self.how).await {
+            Ok(hook) => {
+                tracing::info!(interface = %interface.name, index = interface.index, hook = Hook::name(hook), "attached");
+                Standing::Attached { index: interface.index, hook }
+            }
+            Err(error) => {
+                let why = format!("{error:#}");
+                if earlier != Some(&Standing::Failed(why.clone())) {
+                    tracing::error!(interface = %interface.name, "{why}");
+                }
+                Standing::Failed(why)
+            }
+        }
+    }
+
+    fn warn_of_stacked(&mut self, selected: &[&Interface]) {
+        for (upper, lower) in stacked(selected) {
+            let pair = (upper.to_owned(), lower.to_owned());
+            if !self.warned_of.contains(&pair) {
+                tracing::warn!(
+                    upper,
+                    lower,
+                    "one interface lies above the other: each counts the same packet"
+                );
+                self.warned_of.push(pair);
+            }
+        }
+    }
+
+    /// Reads the flow table.
+    pub fn sweep(&mut self) -> Result<()> {
+        let maps: &Maps = &self.state.maps;
+        let created = maps.own()?.flows_created;
+        let flows = maps.flows(self.state.limits.flows as usize)?;
+        let view = self.sweeper.sweep(&flows, created, now_ns());
+        self.state.flows.set(view);
+        self.tables.set_daemon(self.sweeper.counted())
+    }
+
+    /// Reads config and lists again and watches what they say now; whatever is wrong with them
+    /// leaves everything as it was. Interfaces, limits, pins and addresses are read at start only.
+    pub fn reload(&mut self) {
+        let loaded = Config::load(self.config_path.as_deref()).and_then(|config| {
+            let lists = Watchlists::load(&config)?;
+            compile(&mut self.tables, lists, &config)
+        });
+        let before = *self.state.reload.get();
+        match loaded {
+            Ok(watched) => {
+                tracing::info!(targets = watched.slots.len(), "reloaded");
+                self.state.watched.set(watched);
+                self.state.reload.set(Reload { successful: true, succeeded_at: SystemTime::now() });
+            }
+            Err(error) => {
+                tracing::error!("reload failed, the old config stays: {error:#}");
+                self.state.reload.set(Reload { successful: false, ..before });
+            }
+        }
+    }
+
+    /// Takes everything off the interfaces and removes the pins, with all counts.
+    pub async fn remove(self) -> Result<()> {
+        attach::detach_all(&self.netlink, &self.pins).await?;
+        self.pins.remove()
+    }
+}
+
+/// Lists to tables, and the tables to the kernel.
+fn compile(tables: &mut Tables, lists: Watchlists, config: &Config) -> Result<Watched> {
+    for note in &lists.notes {
+        tracing::warn!("{note}");
+    }
+    let mut slots = Vec::new();
+    for list in &lists.lists {
+        for target in &list.targets {
+            slots.push(Slot {
+                watchlist: list.name.clone(),
+                target: target.name.clone(),
+                category: list.category.name(),
+                confidence: target.confidence.name(),
+                index: tables.slot(&list.name, &target.name)?,
+            });
+        }
+    }
+    let slot_of = |watchlist: &str, target: &str| {
+        slots.iter().find(|slot| slot.watchlist == watchlist && slot.target == target).map(|slot| slot.index)
+    };
+    let compiled = Compiled::of_config(config, &lists, slot_of)?;
+    tables.switch_to(&compiled)?;
+    let sizes = [compiled.v4.len(), compiled.v6.len(), compiled.endpoints.len()];
+    Ok(Watched { lists, slots, compiled: sizes })
+}

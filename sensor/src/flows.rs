@@ -1,0 +1,166 @@
+//! What a sweep of the flow table says: flows and peers alive for each target, and how many
+//! flows left the table before their time. Pure; `run` sweeps every few seconds.
+//!
+//! The kernel's LRU evicts without a word. What it evicted follows from what it was given: a
+//! flow that was there and is not, and had not ended, was evicted; so was one that came and went
+//! between two sweeps.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+
+use sensor_ebpf::abi::{Address, Daemon, Flow, FlowKey, Transport};
+use sensor_ebpf::flow::{UDP_SILENCE_NS, is_over};
+
+/// A flow is alive while it was seen in the last five minutes.
+pub const ALIVE_NS: u64 = 300 * 1_000_000_000;
+
+/// Flows of one target, by initiator (local, remote, unknown) and established (no, yes).
+pub type Counts = [[u64; 2]; 3];
+
+/// What one sweep saw.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// By slot.
+    pub targets: HashMap<u32, TargetFlows>,
+    /// Entries in the table, dead ones included.
+    pub entries: u64,
+    pub evicted: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TargetFlows {
+    pub flows: Counts,
+    /// Distinct remote addresses.
+    pub peers: u64,
+}
+
+/// Remembers from sweep to sweep which flows were there, by the hash of their key.
+pub struct Sweeper {
+    hasher: RandomState,
+    /// Since when its leaving is no loss; `u64::MAX`: it has not ended.
+    present: HashMap<u64, u64>,
+    /// Of this and earlier daemons on the same table.
+    counted: Daemon,
+}
+
+impl Sweeper {
+    pub fn new(counted: Daemon) -> Self {
+        Self { hasher: RandomState::new(), present: HashMap::new(), counted }
+    }
+
+    /// What has been counted so far, to be kept where it outlives the daemon.
+    pub const fn counted(&self) -> Daemon {
+        self.counted
+    }
+
+    /// `created`: entries that the table ever took, read before `flows` were listed.
+    pub fn sweep(&mut self, flows: &[(FlowKey, Flow)], created: u64, now_ns: u64) -> View {
+        let mut present = HashMap::with_capacity(flows.len());
+        for (key, flow) in flows {
+            present.insert(self.hasher.hash_one(key), ends_ns(key, flow));
+        }
+        let ended =
+            self.present.iter().filter(|(hash, ends_ns)| **ends_ns <= now_ns && !present.contains_key(hash));
+        self.counted.flows_ended += ended.count() as u64;
+        let entries = present.len() as u64;
+        let evicted = created.saturating_sub(entries).saturating_sub(self.counted.flows_ended);
+        // Never down, even where a flow came while the table was being read.
+        self.counted.flows_evicted = self.counted.flows_evicted.max(evicted);
+        self.present = present;
+        View { targets: by_target(flows, now_ns), entries, evicted: self.counted.flows_evicted }
+    }
+}
+
+fn ends_ns(key: &FlowKey, flow: &Flow) -> u64 {
+    if key.transport == Transport::Udp as u8 {
+        flow.last_ns.saturating_add(UDP_SILENCE_NS)
+    } else if is_over(flow) {
+        0
+    } else {
+        u64::MAX
+    }
+}
+
+fn by_target(flows: &[(FlowKey, Flow)], now_ns: u64) -> HashMap<u32, TargetFlows> {
+    let mut targets: HashMap<u32, (Counts, HashSet<(u8, Address)>)> = HashMap::new();
+    for (key, flow) in flows.iter().filter(|(_, flow)| now_ns.saturating_sub(flow.last_ns) <= ALIVE_NS) {
+        for slot in flow.targets.slots() {
+            let (counts, peers) = targets.entry(slot).or_default();
+            counts[usize::from(flow.initiator.min(2))][usize::from(flow.established != 0)] += 1;
+            peers.insert((key.version, key.remote));
+        }
+    }
+    targets
+        .into_iter()
+        .map(|(slot, (flows, peers))| (slot, TargetFlows { flows, peers: peers.len() as u64 }))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sensor_ebpf::abi::{TargetSet, Version};
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn flow(transport: Transport, remote: u32, last_s: u64) -> (FlowKey, Flow) {
+        let key = FlowKey {
+            remote: Address::v4(remote),
+            local: Address::v4(1),
+            remote_port: 3333,
+            local_port: 50_000,
+            transport: transport as u8,
+            version: Version::V4 as u8,
+            reserved: 0,
+        };
+        let targets = TargetSet::of([5]).expect("one slot");
+        (key, Flow { last_ns: last_s * SECOND, targets, ..Flow::default() })
+    }
+
+    #[test]
+    fn flows_and_peers_are_counted_while_they_are_alive() {
+        let now_s = 1_000;
+        let mut established = flow(Transport::Tcp, 7, now_s - 300);
+        established.1.established = 1;
+        let mut elsewhere = flow(Transport::Tcp, 8, now_s);
+        elsewhere.1.initiator = 1;
+        let mut same_peer = flow(Transport::Udp, 8, now_s);
+        same_peer.0.local_port = 1;
+        same_peer.1.initiator = 2;
+        let dead = flow(Transport::Tcp, 9, now_s - 301);
+        let view = Sweeper::new(Daemon::default()).sweep(
+            &[established, elsewhere, same_peer, dead],
+            4,
+            now_s * SECOND,
+        );
+        assert_eq!(view.targets[&5], TargetFlows { flows: [[0, 1], [1, 0], [1, 0]], peers: 2 });
+        assert_eq!(view.entries, 4);
+    }
+
+    #[test]
+    fn a_flow_that_leaves_after_its_end_was_not_evicted_and_one_that_leaves_before_was() {
+        let mut over = flow(Transport::Tcp, 1, 100);
+        over.1.ended = [1; 2];
+        let open = flow(Transport::Tcp, 2, 100);
+        let silent = flow(Transport::Udp, 3, 100);
+        let speaking = flow(Transport::Udp, 4, 150);
+        let mut sweeper = Sweeper::new(Daemon::default());
+        assert_eq!(sweeper.sweep(&[over, open, silent, speaking], 4, 155 * SECOND).evicted, 0);
+        let view = sweeper.sweep(&[], 4, 160 * SECOND);
+        assert_eq!(view.evicted, 2);
+        assert_eq!(sweeper.counted(), Daemon { flows_evicted: 2, flows_ended: 2, ..Daemon::default() });
+    }
+
+    #[test]
+    fn flows_that_come_and_go_between_two_sweeps_were_evicted() {
+        let mut sweeper = Sweeper::new(Daemon::default());
+        assert_eq!(sweeper.sweep(&[flow(Transport::Tcp, 1, 1)], 10, SECOND).evicted, 9);
+    }
+
+    #[test]
+    fn the_next_daemon_goes_on_where_the_last_one_stopped() {
+        let mut sweeper = Sweeper::new(Daemon { flows_evicted: 3, flows_ended: 7, ..Daemon::default() });
+        let view = sweeper.sweep(&[flow(Transport::Tcp, 1, 1)], 11, SECOND);
+        assert_eq!(view.evicted, 3);
+    }
+}

@@ -1,0 +1,15 @@
+//! poolwatch's daemon as a library: what `main` wires, tests drive and benchmarks measure.
+
+pub mod bpf;
+pub mod cli;
+pub mod clock;
+pub mod commands;
+pub mod config;
+pub mod daemon;
+pub mod flows;
+pub mod http;
+pub mod metrics;
+pub mod replay;
+pub mod selection;
+pub mod state;
+pub mod watchlists;

@@ -1,0 +1,74 @@
+//! The poolwatch binary: reads the command line, calls one command, and turns what it says into
+//! an exit code. The one place that prints errors.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use sensor::cli::{Cli, Command};
+use sensor::commands;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(cli) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        // Whoever read our output has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("poolwatch: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the command; `false` when it ran and its answer is "no".
+fn dispatch(cli: Cli) -> Result<bool> {
+    let config = cli.config;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let answer = match cli.command {
+        Command::Run(args) => {
+            drop(out);
+            log_to_stderr();
+            runtime()?.block_on(commands::run::run(commands::run::Options {
+                config,
+                interfaces: args.interface,
+                listen: args.listen,
+                detach_on_exit: args.detach_on_exit,
+            }))?;
+            return Ok(true);
+        }
+        Command::Check => commands::check::check(config.as_deref(), &mut out).map(|()| true),
+        Command::Replay(args) => {
+            commands::replay::replay(config.as_deref(), args.format, &args.files, &mut out, &mut io::stderr())
+        }
+        Command::Lists(args) => commands::lists::lists(config.as_deref(), args.lookup.as_deref(), &mut out),
+        Command::Status(args) => commands::status::status(config.as_deref(), args.listen, &mut out),
+        Command::Detach => {
+            log_to_stderr();
+            runtime()?.block_on(commands::detach::detach(config.as_deref(), &mut out)).map(|()| true)
+        }
+    };
+    out.flush()?;
+    answer
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the event loop")
+}
+
+/// Structured logs on stderr; stdout is for events. `POOLWATCH_LOG` sets the level.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("POOLWATCH_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,netlink_packet_route=error"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false).init();
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,73 @@
+//! The sensor about itself: what it could not read or count, how full its maps are, what its
+//! programs cost, and which build it is.
+
+use anyhow::Result;
+use sensor_ebpf::abi::{Uncounted, Undecoded, map, program};
+
+use super::family::{Family, counter, gauge};
+use crate::state::State;
+
+pub(super) fn collect(state: &State) -> Result<Vec<Family>> {
+    let own = state.maps.own()?;
+    let mut undecoded =
+        counter("poolwatch_undecoded_packets_total", "Packets whose IP or transport headers are malformed.");
+    for reason in Undecoded::ALL {
+        undecoded.count(&[("reason", reason.reason())], own.undecoded[reason as usize]);
+    }
+    let mut uncounted = counter(
+        "poolwatch_packets_uncounted_total",
+        "Packets to a target that could not be counted, or not with their connection.",
+    );
+    for reason in Uncounted::ALL {
+        uncounted.count(&[("reason", reason.reason())], own.uncounted[reason as usize]);
+    }
+    let mut evicted =
+        counter("poolwatch_flows_evicted_total", "Flows pushed out of the table before they ended.");
+    evicted.count(&[], state.flows.get().evicted);
+
+    let mut build = gauge("poolwatch_build_info", "The build that is running.");
+    build.add(&[("version", env!("CARGO_PKG_VERSION")), ("revision", env!("POOLWATCH_REVISION"))], 1.0);
+
+    let mut families = vec![undecoded, uncounted, evicted, build];
+    families.extend(sizes(state));
+    families.extend(costs(state)?);
+    Ok(families)
+}
+
+fn sizes(state: &State) -> [Family; 2] {
+    let mut entries = gauge("poolwatch_map_entries", "Entries in a map of the kernel half.");
+    let mut capacities = gauge("poolwatch_map_capacity", "Entries that a map of the kernel half can hold.");
+    let watched = state.watched.get();
+    let [v4, v6, endpoints] = watched.compiled.map(|len| len as u64);
+    let limits = &state.limits;
+    for (name, count, capacity) in [
+        (map::TARGETS, watched.slots.len() as u64, limits.targets),
+        (map::FLOWS, state.flows.get().entries, limits.flows),
+        ("PREFIXES_V4", v4, limits.prefixes),
+        ("PREFIXES_V6", v6, limits.prefixes),
+        ("ENDPOINTS", endpoints, limits.endpoints),
+    ] {
+        entries.count(&[("map", name)], count);
+        capacities.count(&[("map", name)], u64::from(capacity));
+    }
+    [entries, capacities]
+}
+
+/// Only while `kernel.bpf_stats_enabled` is on does the kernel measure.
+fn costs(state: &State) -> Result<[Family; 2]> {
+    let mut runs =
+        counter("poolwatch_program_runs_total", "Runs of a program, while kernel.bpf_stats_enabled is on.");
+    let mut seconds = counter(
+        "poolwatch_program_run_seconds_total",
+        "Time spent in a program, while kernel.bpf_stats_enabled is on.",
+    );
+    let mut programs = state.programs.blocking_lock();
+    for name in program::ETHERNET.iter().chain(&program::IP) {
+        let info = programs.get(name)?.info()?;
+        if info.run_count() > 0 {
+            runs.count(&[("program", name)], info.run_count());
+            seconds.add(&[("program", name)], info.run_time().as_secs_f64());
+        }
+    }
+    Ok([runs, seconds])
+}

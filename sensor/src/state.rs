@@ -1,0 +1,104 @@
+//! What the parts of a running daemon share: the event loop writes it, HTTP and the collectors
+//! read it. Each field is replaced whole, so that a reader sees one moment of it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use crate::bpf::Programs;
+use crate::bpf::attach::Hook;
+use crate::bpf::maps::Maps;
+use crate::config::Limits;
+use crate::flows::View;
+use crate::watchlists::Watchlists;
+
+/// Shared by everything that runs.
+pub struct State {
+    pub maps: Maps,
+    pub limits: Limits,
+    pub programs: tokio::sync::Mutex<Programs>,
+    pub watched: Shared<Watched>,
+    pub interfaces: Shared<Interfaces>,
+    pub flows: Shared<View>,
+    pub reload: Shared<Reload>,
+}
+
+/// What is being watched, and where it is counted.
+#[derive(Debug, Default)]
+pub struct Watched {
+    pub lists: Watchlists,
+    /// In the order of the lists and their targets.
+    pub slots: Vec<Slot>,
+    /// Entries of the compiled tables: IPv4 prefixes, IPv6 prefixes, endpoints.
+    pub compiled: [usize; 3],
+}
+
+/// One target and its place in TOTALS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    pub watchlist: String,
+    pub target: String,
+    pub category: &'static str,
+    pub confidence: &'static str,
+    pub index: u32,
+}
+
+/// How the interfaces that the config means stand, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Interfaces(pub BTreeMap<String, Standing>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Both programs are attached.
+    Attached { index: u32, hook: Hook },
+    /// It is there, and this is why nothing is attached.
+    Failed(String),
+    /// The config names it, and it is not there.
+    Absent,
+}
+
+impl Interfaces {
+    /// Why the sensor is not ready; empty when it is.
+    pub fn complaints(&self) -> Vec<String> {
+        let mut complaints = Vec::new();
+        if !self.0.values().any(|standing| matches!(standing, Standing::Attached { .. })) {
+            complaints.push("no interface is attached".to_owned());
+        }
+        for (name, standing) in &self.0 {
+            if let Standing::Failed(why) = standing {
+                complaints.push(format!("interface {name}: {why}"));
+            }
+        }
+        complaints
+    }
+}
+
+/// How the last reload ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Reload {
+    pub successful: bool,
+    pub succeeded_at: SystemTime,
+}
+
+/// A value that is replaced whole.
+#[derive(Debug)]
+pub struct Shared<T>(Mutex<Arc<T>>);
+
+impl<T> Shared<T> {
+    pub fn new(value: T) -> Self {
+        Self(Mutex::new(Arc::new(value)))
+    }
+
+    pub fn get(&self) -> Arc<T> {
+        Arc::clone(&self.lock())
+    }
+
+    pub fn set(&self, value: T) {
+        *self.lock() = Arc::new(value);
+    }
+
+    /// A panic elsewhere leaves a whole value behind, since values are only ever replaced.
+    fn lock(&self) -> MutexGuard<'_, Arc<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

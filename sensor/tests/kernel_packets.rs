@@ -1,0 +1,255 @@
+//! The table of packets through the kernel, by `BPF_PROG_TEST_RUN`: what the classifier's own
+//! tests expect of the host build is expected here of the loaded programs, map by map.
+
+#[path = "../../sensor-ebpf/tests/packets/mod.rs"]
+mod packets;
+mod support;
+
+use std::collections::{BTreeMap, HashMap};
+
+use aya::maps::{MapData, PerCpuArray};
+use aya::programs::{TestRun, TestRunOptions};
+use packets::build::Frame;
+use packets::model::{Memory, endpoint_key};
+use packets::{Case, Runs, Step, cases, indicators};
+use sensor::bpf::maps::{Maps, Raw};
+use sensor::bpf::pins::Pins;
+use sensor::bpf::tables::Tables;
+use sensor::bpf::{Programs, load};
+use sensor::config::Limits;
+use sensor::watchlists::Compiled;
+use sensor_ebpf::abi::{Address, Direction, Flow, FlowKey, Learned, Own, Totals, filter, map, program};
+use sensor_ebpf::headers::Link;
+use support::PinsDirectory;
+
+const SECOND: u64 = 1_000_000_000;
+/// `TCX_NEXT`, `TC_ACT_UNSPEC`.
+const NEXT: i32 = -1;
+
+/// The loaded kernel half, watching the cases' indicators.
+struct Kernel {
+    programs: Programs,
+    maps: Maps,
+    pins: Pins,
+    _directory: PinsDirectory,
+}
+
+impl Kernel {
+    fn load() -> Self {
+        let directory = PinsDirectory::new();
+        let pins = Pins::open(directory.path()).expect("a pins directory");
+        let limits = Limits { flows: 1024, targets: 64, prefixes: 1024, endpoints: 64 };
+        let (programs, mut maps) = load(&pins, &limits).expect("the kernel half loads");
+        let mut tables = Tables::take(&mut maps).expect("the writing side");
+        tables.switch_to(&compiled()).expect("the tables fit");
+        for (ip, port, targets) in indicators().learned {
+            let learned = Learned { targets, expires_ns: u64::MAX };
+            tables.learn(endpoint_key(ip, port), learned).expect("LEARNED has room");
+        }
+        Self { programs, maps, pins, _directory: directory }
+    }
+
+    fn run(&mut self, frame: &Frame, direction: Direction) {
+        let names = if frame.link() == Link::Ip { program::IP } else { program::ETHERNET };
+        let program = self.programs.get(names[direction as usize]).expect("a program");
+        let (data, context) = (frame.bytes(), context(frame));
+        let options =
+            TestRunOptions { data_in: Some(&data), ctx_in: Some(&context), ..TestRunOptions::default() };
+        let result = program.test_run(options).unwrap_or_else(|error| panic!("{frame:?}: {error:?}"));
+        assert_eq!(result.return_value.cast_signed(), NEXT, "the packet goes on");
+    }
+
+    /// Makes everything in the flow table older.
+    fn wait(&self, seconds: u64) {
+        let data = MapData::from_pin(self.pins.maps().join(map::FLOWS)).expect("FLOWS is pinned");
+        let data = aya::maps::Map::LruHashMap(data);
+        let mut flows: aya::maps::HashMap<_, Raw<FlowKey>, Raw<Flow>> =
+            data.try_into().expect("FLOWS is a hash");
+        for (key, mut flow) in self.flows() {
+            flow.opened_ns = flow.opened_ns.saturating_sub(seconds * SECOND);
+            flow.last_ns = flow.last_ns.saturating_sub(seconds * SECOND);
+            flows.insert(Raw(key), Raw(flow), 0).expect("FLOWS takes an update");
+        }
+    }
+
+    fn flows(&self) -> HashMap<FlowKey, Flow> {
+        self.maps.flows(1024).expect("FLOWS can be read").into_iter().collect()
+    }
+
+    /// Everything that is not zero.
+    fn totals(&self) -> BTreeMap<u32, Totals> {
+        (0..64)
+            .map(|slot| {
+                (slot, Totals { last_seen_ns: 0, ..self.maps.totals(slot).expect("TOTALS can be read") })
+            })
+            .filter(|(_, totals)| *totals != Totals::default())
+            .collect()
+    }
+
+    /// As after loading.
+    fn clear(&self) {
+        for name in [map::TOTALS, map::OWN] {
+            let data = MapData::from_pin(self.pins.maps().join(name)).expect("it is pinned");
+            zero(name, aya::maps::Map::PerCpuArray(data));
+        }
+        let data = MapData::from_pin(self.pins.maps().join(map::FLOWS)).expect("FLOWS is pinned");
+        let data = aya::maps::Map::LruHashMap(data);
+        let mut flows: aya::maps::HashMap<_, Raw<FlowKey>, Raw<Flow>> =
+            data.try_into().expect("FLOWS is a hash");
+        for key in self.flows().into_keys() {
+            flows.remove(&Raw(key)).expect("FLOWS gives an entry up");
+        }
+    }
+}
+
+fn zero(name: &str, data: aya::maps::Map) {
+    let cpus = aya::util::nr_cpus().expect("the number of CPUs");
+    if name == map::OWN {
+        let mut own: PerCpuArray<_, Raw<Own>> = data.try_into().expect("OWN is an array");
+        own.set(0, vec![Raw(Own::default()); cpus].try_into().expect("one a CPU"), 0)
+            .expect("OWN can be written");
+        return;
+    }
+    let mut totals: PerCpuArray<_, Raw<Totals>> = data.try_into().expect("TOTALS is an array");
+    for slot in 0..totals.len() {
+        let values = vec![Raw(Totals::default()); cpus].try_into().expect("one a CPU");
+        totals.set(slot, values, 0).expect("TOTALS can be written");
+    }
+}
+
+/// The cases' indicators as the daemon would compile them.
+fn compiled() -> Compiled {
+    let indicators = indicators();
+    let mut compiled = Compiled {
+        v4: prefix_trie::PrefixMap::default(),
+        v6: prefix_trie::PrefixMap::default(),
+        endpoints: HashMap::new(),
+        filter: vec![0; filter::WORDS as usize],
+    };
+    for (ip, len_bits, targets) in indicators.prefixes {
+        match ipnet::IpNet::new(ip, len_bits).expect("a prefix") {
+            ipnet::IpNet::V4(prefix) => {
+                for subnet in prefix.subnets(24.max(len_bits)).expect("longer") {
+                    cover(&mut compiled.filter, subnet.network().into());
+                }
+                compiled.v4.insert(prefix, targets);
+            }
+            ipnet::IpNet::V6(prefix) => {
+                cover(&mut compiled.filter, ip);
+                compiled.v6.insert(prefix, targets);
+            }
+        }
+    }
+    for (ip, port, targets) in indicators.endpoints {
+        cover(&mut compiled.filter, ip);
+        compiled.endpoints.insert(endpoint_key(ip, port), targets);
+    }
+    compiled
+}
+
+fn cover(words: &mut [u64], ip: std::net::IpAddr) {
+    let (address, _) = Address::from_ip(ip);
+    let (word, bit) = if ip.is_ipv4() { filter::v4_bit(&address) } else { filter::v6_bit(&address) };
+    words[word as usize] |= 1 << bit;
+}
+
+/// A `struct __sk_buff` (include/uapi/linux/bpf.h) of which only the aggregate's size is set.
+fn context(frame: &Frame) -> [u8; 184] {
+    const GSO_SEGS: usize = 164;
+    const GSO_SIZE: usize = 176;
+    let mut context = [0; 184];
+    context[GSO_SEGS..][..4].copy_from_slice(&frame.aggregate.segments.to_ne_bytes());
+    context[GSO_SIZE..][..4].copy_from_slice(&frame.aggregate.segment_size.to_ne_bytes());
+    context
+}
+
+/// Flows without what differs from run to run: times, and the interface.
+fn timeless(flows: &HashMap<FlowKey, Flow>) -> BTreeMap<String, Flow> {
+    flows
+        .iter()
+        .map(|(key, flow)| (format!("{key:?}"), Flow { opened_ns: 0, last_ns: 0, interface: 0, ..*flow }))
+        .collect()
+}
+
+/// What the host build makes of the same case.
+fn model(case: &Case) -> Memory {
+    let (memory, indicators) = (Memory::default(), indicators());
+    memory.now_ns.set(1000 * SECOND);
+    for step in &case.steps {
+        match step {
+            Step::Packet(direction, frame) => {
+                memory.observe(frame, *direction, &indicators);
+            }
+            Step::Wait(seconds) => memory.now_ns.set(memory.now_ns.get() + seconds * SECOND),
+        }
+    }
+    memory
+}
+
+#[test]
+fn the_kernel_counts_every_packet_of_the_table_as_it_says_and_as_the_host_does() {
+    let mut kernel = Kernel::load();
+    let mut failures = Vec::new();
+    for case in cases::all().into_iter().filter(|case| case.runs == Runs::Everywhere) {
+        kernel.clear();
+        for step in &case.steps {
+            match step {
+                Step::Packet(direction, frame) => kernel.run(frame, *direction),
+                Step::Wait(seconds) => kernel.wait(*seconds),
+            }
+        }
+        let (totals, own, flows) =
+            (kernel.totals(), kernel.maps.own().expect("OWN can be read"), kernel.flows());
+        let expected: BTreeMap<u32, Totals> = case.totals.iter().copied().collect();
+        if totals != expected {
+            failures.push(format!("{}:\n counted  {totals:?}\n expected {expected:?}", case.description));
+        }
+        if own.undecoded != case.own_undecoded() || own.uncounted != [0; 4] {
+            failures.push(format!("{}: {own:?}", case.description));
+        }
+        let model = model(&case);
+        let modelled = timeless(&model.flows.borrow());
+        if timeless(&flows) != modelled {
+            failures.push(format!(
+                "{}:\n flows    {:?}\n modelled {modelled:?}",
+                case.description,
+                timeless(&flows)
+            ));
+        }
+        if own != *model.own.borrow() {
+            failures.push(format!(
+                "{}:\n own      {own:?}\n modelled {:?}",
+                case.description,
+                model.own.borrow()
+            ));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn the_object_has_every_map_and_every_program_that_the_library_names() {
+    let object = aya_obj::Object::parse(sensor::bpf::OBJECT).expect("the embedded object");
+    let mut named = vec![
+        map::SETTINGS,
+        map::TARGETS,
+        map::TOTALS,
+        map::OWN,
+        map::FLOWS,
+        map::CLAIMS,
+        map::FILTER,
+        map::LEARNED,
+        map::STREAMS,
+        map::SAMPLES,
+        map::FINDINGS,
+        map::DAEMON,
+    ];
+    named.extend(map::ENDPOINTS.iter().chain(&map::PREFIXES_V4).chain(&map::PREFIXES_V6));
+    for name in named {
+        assert!(object.maps.contains_key(name), "no map {name}");
+    }
+    for name in program::ETHERNET.iter().chain(&program::IP) {
+        assert!(object.programs.contains_key(*name), "no program {name}");
+        assert!(name.len() < 16, "the kernel would cut {name}");
+    }
+}

@@ -1,0 +1,194 @@
+//! A real daemon, started in a namespace from a config of its own and stopped by its process id,
+//! and what it says at /metrics.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::PinsDirectory;
+use super::namespace::Namespace;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_poolwatch");
+const LISTEN: &str = "127.0.0.1:9750";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct Daemon<'a> {
+    namespace: &'a Namespace,
+    child: Child,
+    directory: TempDir,
+    pub pins: PinsDirectory,
+}
+
+impl<'a> Daemon<'a> {
+    /// Starts one on `eth0` and waits until it is ready. `config`: TOML that comes before the
+    /// first table of the test's own.
+    pub fn start(namespace: &'a Namespace, config: &str) -> Self {
+        Self::start_on(namespace, PinsDirectory::new(), "interfaces = [\"eth0\"]", config, &[])
+    }
+
+    /// Starts one on these pins, and with these arguments.
+    pub fn start_on(
+        namespace: &'a Namespace,
+        pins: PinsDirectory,
+        top: &str,
+        tables: &str,
+        arguments: &[&str],
+    ) -> Self {
+        let mut daemon = Self::spawn(namespace, pins, top, tables, arguments);
+        let since = Instant::now();
+        while daemon.get("/readyz").is_none_or(|(code, _)| code != 200) {
+            if let Ok(Some(status)) = daemon.child.try_wait() {
+                panic!("the daemon ended: {status}\n{}", daemon.log());
+            }
+            assert!(since.elapsed() < PATIENCE, "the daemon is not ready:\n{}", daemon.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        daemon
+    }
+
+    /// Starts one, ready or not.
+    pub fn spawn(
+        namespace: &'a Namespace,
+        pins: PinsDirectory,
+        top: &str,
+        tables: &str,
+        arguments: &[&str],
+    ) -> Self {
+        let directory = TempDir::new().expect("a directory");
+        let config = directory.path().join("poolwatch.toml");
+        fs::write(&config, format!("{top}\n[state]\npins = \"{}\"\n{tables}", pins.path().display()))
+            .expect("a config");
+        let log = fs::File::create(directory.path().join("log")).expect("a log");
+        let child = namespace
+            .command(BINARY)
+            .args(["run", "--config"])
+            .arg(&config)
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the daemon starts");
+        Self { namespace, child, directory, pins }
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.directory.path().join("poolwatch.toml")
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("log")).expect("the log")
+    }
+
+    /// Another command of the same binary, with the same config, in the same namespace.
+    pub fn command(&self, name: &str) -> std::process::Command {
+        let mut command = self.namespace.command(BINARY);
+        command.arg(name).arg("--config").arg(self.config());
+        command
+    }
+
+    pub fn metrics(&self) -> Metrics {
+        let (code, text) = self.get("/metrics").expect("the daemon answers");
+        assert_eq!(code, 200, "{text}");
+        Metrics(text)
+    }
+
+    /// Waits until what is measured is as expected; says what was measured last when it never is.
+    pub fn wait_for(&self, what: &str, is: impl Fn(&Metrics) -> bool) -> Metrics {
+        let since = Instant::now();
+        loop {
+            let metrics = self.metrics();
+            if is(&metrics) {
+                return metrics;
+            }
+            assert!(since.elapsed() < PATIENCE, "never {what}:\n{}\n{}", metrics.0, self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Status and body of an answer; `None` when nobody answers.
+    pub fn get(&self, path: &str) -> Option<(u16, String)> {
+        self.namespace.enter(|| {
+            let mut stream = TcpStream::connect(LISTEN).ok()?;
+            stream.set_read_timeout(Some(PATIENCE)).ok()?;
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: {LISTEN}\r\nConnection: close\r\n\r\n").ok()?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).ok()?;
+            let (head, body) = answer.split_once("\r\n\r\n")?;
+            let code = head.split(' ').nth(1)?.parse().ok()?;
+            Some((code, body.to_owned()))
+        })
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).expect("the daemon runs");
+    }
+
+    /// SIGTERM, and the end that it came to; its pins stay.
+    pub fn stop(mut self) -> (ExitStatus, PinsDirectory, String) {
+        self.signal(Signal::TERM);
+        let status = self.wait();
+        let log = self.log();
+        (status, std::mem::replace(&mut self.pins, PinsDirectory::new()), log)
+    }
+
+    /// The end that it comes to by itself.
+    pub fn wait(&mut self) -> ExitStatus {
+        let since = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status;
+            }
+            assert!(since.elapsed() < PATIENCE, "the daemon does not end:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Daemon<'_> {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The text of /metrics.
+pub struct Metrics(pub String);
+
+impl Metrics {
+    /// The sum of the samples of a metric that carry all these labels; 0 when there is none.
+    pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+        let value: f64 = self.samples(name, labels).sum();
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts")]
+        {
+            value as u64
+        }
+    }
+
+    pub fn has(&self, name: &str, labels: &[(&str, &str)]) -> bool {
+        self.samples(name, labels).next().is_some()
+    }
+
+    fn samples<'a>(
+        &'a self,
+        name: &'a str,
+        labels: &'a [(&'a str, &'a str)],
+    ) -> impl Iterator<Item = f64> + 'a {
+        self.0.lines().filter_map(move |line| {
+            let rest = line.strip_prefix(name)?;
+            let (set, value) = match rest.strip_prefix('{') {
+                Some(rest) => rest.split_once("} ")?,
+                None => ("", rest.strip_prefix(' ')?),
+            };
+            let carries =
+                |(key, value): &(&str, &str)| set.split(',').any(|pair| pair == format!("{key}=\"{value}\""));
+            labels.iter().all(carries).then(|| value.parse().expect("a number"))
+        })
+    }
+}
