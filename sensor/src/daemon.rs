@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::{Result, bail};
+use tokio::sync::Mutex;
 
 use crate::bpf::attach::{self, Hook};
 use crate::bpf::interfaces::{Interface, Netlink};
-use crate::bpf::maps::Maps;
 use crate::bpf::pins::Pins;
 use crate::bpf::tables::Tables;
-use crate::bpf::{self};
+use crate::bpf::{self, Loaded};
 use crate::clock::now_ns;
 use crate::config::{Attach, Config};
 use crate::flows::{Sweeper, View};
@@ -25,6 +25,7 @@ use crate::watchlists::{Compiled, Watchlists};
 /// Everything that a running daemon owns.
 pub struct Daemon {
     pub state: Arc<State>,
+    kernel: Arc<Loaded>,
     config_path: Option<PathBuf>,
     pins: Pins,
     tables: Tables,
@@ -48,10 +49,10 @@ impl Daemon {
         let watched = compile(&mut tables, lists, config)?;
         let sweeper = Sweeper::new(tables.daemon()?);
         let reload = Reload { successful: true, succeeded_at: SystemTime::now() };
+        let kernel = Arc::new(Loaded { maps, programs: Mutex::new(programs) });
         let state = Arc::new(State {
-            maps,
+            kernel: kernel.clone(),
             limits: config.limits.clone(),
-            programs: tokio::sync::Mutex::new(programs),
             watched: Shared::new(watched),
             interfaces: Shared::new(Interfaces::default()),
             flows: Shared::new(View { evicted: sweeper.counted().flows_evicted, ..View::default() }),
@@ -59,7 +60,18 @@ impl Daemon {
         });
         let netlink = Netlink::open()?;
         let how = config.attach;
-        Ok(Self { state, config_path, pins, tables, netlink, wanted, how, sweeper, warned_of: Vec::new() })
+        Ok(Self {
+            state,
+            kernel,
+            config_path,
+            pins,
+            tables,
+            netlink,
+            wanted,
+            how,
+            sweeper,
+            warned_of: Vec::new(),
+        })
     }
 
     /// Interfaces that the command line names must be there.
@@ -108,15 +120,12 @@ impl Daemon {
             }
             standings.insert(name.to_owned(), Standing::Absent);
         }
-        if standings.is_empty() && (before.0.is_empty() != standings.is_empty() || before.0.is_empty()) {
-            tracing::debug!("no interface is meant by the config");
-        }
         self.state.interfaces.set(Interfaces(standings));
         Ok(())
     }
 
     async fn attach(&self, interface: &Interface, earlier: Option<&Standing>) -> Standing {
-        let mut programs = self.state.programs.lock().await;
+        let mut programs = self.kernel.programs.lock().await;
         match attach::attach(&mut programs, &self.netlink, &self.pins, interface, self.how).await {
             Ok(hook) => {
                 tracing::info!(interface = %interface.name, index = interface.index, hook = Hook::name(hook), "attached");
@@ -148,7 +157,7 @@ impl Daemon {
 
     /// Reads the flow table.
     pub fn sweep(&mut self) -> Result<()> {
-        let maps: &Maps = &self.state.maps;
+        let maps = &self.kernel.maps;
         let created = maps.own()?.flows_created;
         let flows = maps.flows(self.state.limits.flows as usize)?;
         let view = self.sweeper.sweep(&flows, created, now_ns());
@@ -175,6 +184,16 @@ impl Daemon {
                 self.state.reload.set(Reload { successful: false, ..before });
             }
         }
+    }
+
+    /// It runs: what it made in the pins directory stays.
+    pub fn keep(&mut self) {
+        self.pins.keep();
+    }
+
+    /// It could not start: takes back what it made. What an earlier daemon left goes on counting.
+    pub async fn give_up(self) -> Result<()> {
+        if self.pins.is_new() { self.remove().await } else { Ok(()) }
     }
 
     /// Takes everything off the interfaces and removes the pins, with all counts.

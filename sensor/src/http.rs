@@ -118,7 +118,7 @@ async fn targets(Extract(shared): Extract<Shared>) -> Response {
             .slots
             .iter()
             .map(|slot| {
-                let totals = shared.state.maps.totals(slot.index)?;
+                let totals = shared.state.kernel.totals(slot.index)?;
                 Ok(TargetView {
                     watchlist: slot.watchlist.clone(),
                     target: slot.target.clone(),

@@ -3,24 +3,42 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use crate::bpf::Programs;
+use anyhow::Result;
+use sensor_ebpf::abi::{Own, Totals};
+
 use crate::bpf::attach::Hook;
-use crate::bpf::maps::Maps;
 use crate::config::Limits;
 use crate::flows::View;
 use crate::watchlists::Watchlists;
 
 /// Shared by everything that runs.
 pub struct State {
-    pub maps: Maps,
+    pub kernel: Arc<dyn Kernel>,
     pub limits: Limits,
-    pub programs: tokio::sync::Mutex<Programs>,
     pub watched: Shared<Watched>,
     pub interfaces: Shared<Interfaces>,
     pub flows: Shared<View>,
     pub reload: Shared<Reload>,
+}
+
+/// What the kernel half tells of itself; tests tell it themselves.
+pub trait Kernel: Send + Sync {
+    /// The totals of one target, over all CPUs.
+    fn totals(&self, slot: u32) -> Result<Totals>;
+    /// What it could not read or count, over all CPUs.
+    fn own(&self) -> Result<Own>;
+    /// What its programs cost, while the kernel measures that.
+    fn costs(&self) -> Result<Vec<Cost>>;
+}
+
+/// What a program cost so far.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    pub program: &'static str,
+    pub runs: u64,
+    pub time: Duration,
 }
 
 /// What is being watched, and where it is counted.

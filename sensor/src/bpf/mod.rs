@@ -10,9 +10,12 @@ pub mod tables;
 use anyhow::{Context, Result, ensure};
 use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader};
-use sensor_ebpf::abi::{capacity, map};
+use rustix::process::{Resource, Rlimit, setrlimit};
+use sensor_ebpf::abi::{Own, Totals, map, program};
+use tokio::sync::Mutex;
 
 use crate::config::Limits;
+use crate::state::{Cost, Kernel};
 use maps::Maps;
 use pins::Pins;
 
@@ -25,6 +28,33 @@ const CAPABILITIES: [(caps::Capability, &str); 3] = [
     (caps::Capability::CAP_NET_ADMIN, "CAP_NET_ADMIN"),
     (caps::Capability::CAP_PERFMON, "CAP_PERFMON"),
 ];
+
+/// The kernel half in the kernel: its maps to read, and its programs to attach.
+pub struct Loaded {
+    pub maps: Maps,
+    pub programs: Mutex<Programs>,
+}
+
+impl Kernel for Loaded {
+    fn totals(&self, slot: u32) -> Result<Totals> {
+        self.maps.totals(slot)
+    }
+
+    fn own(&self) -> Result<Own> {
+        self.maps.own()
+    }
+
+    fn costs(&self) -> Result<Vec<Cost>> {
+        let mut programs = self.programs.blocking_lock();
+        let names = program::ETHERNET.into_iter().chain(program::IP);
+        names
+            .map(|program| {
+                let info = programs.get(program)?.info()?;
+                Ok(Cost { program, runs: info.run_count(), time: info.run_time() })
+            })
+            .collect()
+    }
+}
 
 /// The loaded programs.
 pub struct Programs(Ebpf);
@@ -42,6 +72,7 @@ impl Programs {
 /// # Errors
 /// When a pinned map is not what this version would make, or the kernel refuses a map or a program.
 pub fn load(pins: &Pins, limits: &Limits) -> Result<(Programs, Maps)> {
+    allow_locked_memory();
     let mut loader = EbpfLoader::new();
     let capacities = capacities(limits);
     for (name, entries) in &capacities {
@@ -52,13 +83,22 @@ pub fn load(pins: &Pins, limits: &Limits) -> Result<(Programs, Maps)> {
         .default_map_pin_directory(pins.maps())
         .load(OBJECT)
         .context("the kernel refused the maps of the kernel half")?;
-    for name in sensor_ebpf::abi::program::ETHERNET.iter().chain(&sensor_ebpf::abi::program::IP) {
+    for name in program::ETHERNET.iter().chain(&program::IP) {
         let program: &mut SchedClassifier =
             ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
         program.load().with_context(|| format!("the kernel refused the program {name}"))?;
     }
     let maps = Maps::take(&mut ebpf)?;
     Ok((Programs(ebpf), maps))
+}
+
+/// Before 5.11 (commit 3ac1f01b43b6 and its series) maps counted against `RLIMIT_MEMLOCK`. Where
+/// the limit may not be raised it is most likely not needed either, and else the kernel says so.
+fn allow_locked_memory() {
+    let unlimited = Rlimit { current: None, maximum: None };
+    if let Err(error) = setrlimit(Resource::Memlock, unlimited) {
+        tracing::debug!("RLIMIT_MEMLOCK stays: {error}");
+    }
 }
 
 /// Entries of the maps whose size the config sets.
@@ -68,8 +108,6 @@ fn capacities(limits: &Limits) -> Vec<(&'static str, u32)> {
         (map::TOTALS, limits.targets),
         (map::FINDINGS, limits.targets),
         (map::FLOWS, limits.flows),
-        (map::CLAIMS, capacity::CLAIMS.min(limits.flows)),
-        (map::STREAMS, capacity::STREAMS.min(limits.flows)),
     ];
     for generation in 0..2 {
         entries.push((map::ENDPOINTS[generation], limits.endpoints));

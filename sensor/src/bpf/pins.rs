@@ -25,6 +25,8 @@ const BPF_FS: &str = "/sys/fs/bpf";
 pub struct Pins {
     root: PathBuf,
     _lock: OwnedFd,
+    /// It was made by this process, which has not yet decided to keep it.
+    is_new: bool,
 }
 
 impl Pins {
@@ -34,6 +36,7 @@ impl Pins {
     /// When it is not on a bpffs, or another daemon holds it.
     pub fn open(root: &Path) -> Result<Self> {
         ensure_bpffs(root)?;
+        let is_new = !root.exists();
         for directory in [root.to_owned(), root.join("maps"), root.join("links")] {
             DirBuilder::new()
                 .recursive(true)
@@ -41,7 +44,7 @@ impl Pins {
                 .create(&directory)
                 .with_context(|| format!("state.pins: {}", directory.display()))?;
         }
-        Self::lock(root)
+        Self::lock(root, is_new)
     }
 
     /// Opens and locks a directory that a daemon left; `None` when there is none.
@@ -50,16 +53,16 @@ impl Pins {
             return Ok(None);
         }
         ensure_bpffs(root)?;
-        Self::lock(root).map(Some)
+        Self::lock(root, false).map(Some)
     }
 
-    fn lock(root: &Path) -> Result<Self> {
+    fn lock(root: &Path, is_new: bool) -> Result<Self> {
         let named = || format!("state.pins: {}", root.display());
         let directory =
             rustix::fs::open(root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
                 .with_context(named)?;
         match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { root: root.to_owned(), _lock: directory }),
+            Ok(()) => Ok(Self { root: root.to_owned(), _lock: directory, is_new }),
             Err(Errno::WOULDBLOCK) => {
                 let holder = holder(root).map_or("another daemon".to_owned(), |pid| format!("process {pid}"));
                 bail!("state.pins: {} is locked by {holder}: one daemon a directory", root.display());
@@ -112,13 +115,33 @@ impl Pins {
         Ok(())
     }
 
+    /// Was it made by this process, and is nothing in it worth keeping yet?
+    pub const fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// From now on it outlives this process.
+    pub const fn keep(&mut self) {
+        self.is_new = false;
+    }
+
     /// Removes everything in it, and itself. Attached programs are detached by their pins' going.
-    pub fn remove(self) -> Result<()> {
+    pub fn remove(&self) -> Result<()> {
         for directory in [self.links(), self.maps()] {
             remove_entries(&directory)?;
             remove_directory(&directory)?;
         }
         remove_directory(&self.root)
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        if self.is_new
+            && let Err(error) = self.remove()
+        {
+            tracing::warn!("{error:#}");
+        }
     }
 }
 

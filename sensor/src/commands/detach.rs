@@ -24,6 +24,7 @@ pub async fn detach(config: Option<&Path>, out: &mut impl Write) -> Result<()> {
     let interfaces = attached(&pins)?.len();
     detach_all(&Netlink::open()?, &pins).await?;
     pins.remove()?;
-    writeln!(out, "detached from {interfaces} interfaces and removed {directory}")?;
+    let plural = if interfaces == 1 { "" } else { "s" };
+    writeln!(out, "detached from {interfaces} interface{plural} and removed {directory}")?;
     Ok(())
 }

@@ -62,9 +62,10 @@ pub async fn run(options: Options) -> Result<()> {
     daemon.require_named(&options.interfaces).await?;
     let mut changes = interfaces::changes()?;
     if let Err(error) = start(&mut daemon).await {
-        daemon.remove().await?;
+        daemon.give_up().await?;
         return Err(error);
     }
+    daemon.keep();
     let (stop, stopped) = watch::channel(false);
     let server = tokio::spawn(http::serve(listener, Arc::clone(&daemon.state), stopped));
     tracing::info!(address = %listen, "serving /metrics");

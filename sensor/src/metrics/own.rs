@@ -2,13 +2,13 @@
 //! programs cost, and which build it is.
 
 use anyhow::Result;
-use sensor_ebpf::abi::{Uncounted, Undecoded, map, program};
+use sensor_ebpf::abi::{Uncounted, Undecoded, map};
 
 use super::family::{Family, counter, gauge};
 use crate::state::State;
 
 pub(super) fn collect(state: &State) -> Result<Vec<Family>> {
-    let own = state.maps.own()?;
+    let own = state.kernel.own()?;
     let mut undecoded =
         counter("poolwatch_undecoded_packets_total", "Packets whose IP or transport headers are malformed.");
     for reason in Undecoded::ALL {
@@ -61,13 +61,9 @@ fn costs(state: &State) -> Result<[Family; 2]> {
         "poolwatch_program_run_seconds_total",
         "Time spent in a program, while kernel.bpf_stats_enabled is on.",
     );
-    let mut programs = state.programs.blocking_lock();
-    for name in program::ETHERNET.iter().chain(&program::IP) {
-        let info = programs.get(name)?.info()?;
-        if info.run_count() > 0 {
-            runs.count(&[("program", name)], info.run_count());
-            seconds.add(&[("program", name)], info.run_time().as_secs_f64());
-        }
+    for cost in state.kernel.costs()?.iter().filter(|cost| cost.runs > 0) {
+        runs.count(&[("program", cost.program)], cost.runs);
+        seconds.add(&[("program", cost.program)], cost.time.as_secs_f64());
     }
     Ok([runs, seconds])
 }

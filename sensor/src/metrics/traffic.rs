@@ -18,7 +18,7 @@ pub(super) fn collect(state: &State) -> Result<Vec<Family>> {
     let watched = state.watched.get();
     let mut families = Families::new();
     for slot in &watched.slots {
-        families.totals(slot, &state.maps.totals(slot.index)?, boot_at());
+        families.totals(slot, &state.kernel.totals(slot.index)?, boot_at());
     }
     families.views(&watched.slots, &state.flows.get());
     Ok(families.into_vec())

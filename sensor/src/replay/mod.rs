@@ -26,8 +26,8 @@ use capture::{Capture, CaptureError, Frame};
 use memory::Memory;
 use report::Report;
 
-/// Connections of one capture that are kept, at about 200 bytes each. What goes beyond is
-/// counted as uncounted (`flow_table`).
+/// Connections of one capture that are kept, at up to 700 bytes each while the report is put
+/// together. What goes beyond is counted as uncounted (`flow_table`).
 pub const CONNECTIONS_MAX: usize = 4_194_304;
 
 /// What a slot stands for.

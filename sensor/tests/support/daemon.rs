@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -17,6 +17,13 @@ use super::namespace::Namespace;
 const BINARY: &str = env!("CARGO_BIN_EXE_poolwatch");
 const LISTEN: &str = "127.0.0.1:9750";
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A directory that holds this config, and will hold the log.
+fn directory(config: &str) -> TempDir {
+    let directory = TempDir::new().expect("a directory");
+    fs::write(directory.path().join("poolwatch.toml"), config).expect("a config");
+    directory
+}
 
 pub struct Daemon<'a> {
     namespace: &'a Namespace,
@@ -60,21 +67,50 @@ impl<'a> Daemon<'a> {
         tables: &str,
         arguments: &[&str],
     ) -> Self {
-        let directory = TempDir::new().expect("a directory");
-        let config = directory.path().join("poolwatch.toml");
-        fs::write(&config, format!("{top}\n[state]\npins = \"{}\"\n{tables}", pins.path().display()))
-            .expect("a config");
+        let config = format!("{top}\n[state]\npins = \"{}\"\n{tables}", pins.path().display());
+        Self::spawn_with(namespace, pins, &config, arguments)
+    }
+
+    /// Starts one with this config, which says itself where the pins are.
+    pub fn spawn_with(
+        namespace: &'a Namespace,
+        pins: PinsDirectory,
+        config: &str,
+        arguments: &[&str],
+    ) -> Self {
+        let directory = directory(config);
+        let mut command = namespace.command(BINARY);
+        command.arg("run").args(arguments);
+        Self::wait_on(namespace, pins, directory, command)
+    }
+
+    /// Starts one through another program, which takes something away from it.
+    pub fn spawn_through(namespace: &'a Namespace, through: &[&str], pins: PinsDirectory, top: &str) -> Self {
+        let directory = directory(&format!("{top}[state]\npins = \"{}\"\n", pins.path().display()));
+        let mut command = namespace.command(through[0]);
+        command.args(&through[1..]).arg(BINARY).arg("run");
+        Self::wait_on(namespace, pins, directory, command)
+    }
+
+    fn wait_on(
+        namespace: &'a Namespace,
+        pins: PinsDirectory,
+        directory: TempDir,
+        mut command: Command,
+    ) -> Self {
         let log = fs::File::create(directory.path().join("log")).expect("a log");
-        let child = namespace
-            .command(BINARY)
-            .args(["run", "--config"])
-            .arg(&config)
-            .args(arguments)
+        let child = command
+            .arg("--config")
+            .arg(directory.path().join("poolwatch.toml"))
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .expect("the daemon starts");
         Self { namespace, child, directory, pins }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn config(&self) -> PathBuf {
@@ -86,7 +122,7 @@ impl<'a> Daemon<'a> {
     }
 
     /// Another command of the same binary, with the same config, in the same namespace.
-    pub fn command(&self, name: &str) -> std::process::Command {
+    pub fn command(&self, name: &str) -> Command {
         let mut command = self.namespace.command(BINARY);
         command.arg(name).arg("--config").arg(self.config());
         command
@@ -113,10 +149,15 @@ impl<'a> Daemon<'a> {
 
     /// Status and body of an answer; `None` when nobody answers.
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
+        self.get_from(LISTEN, path)
+    }
+
+    /// The same of a daemon that listens elsewhere.
+    pub fn get_from(&self, listen: &str, path: &str) -> Option<(u16, String)> {
         self.namespace.enter(|| {
-            let mut stream = TcpStream::connect(LISTEN).ok()?;
+            let mut stream = TcpStream::connect(listen).ok()?;
             stream.set_read_timeout(Some(PATIENCE)).ok()?;
-            write!(stream, "GET {path} HTTP/1.1\r\nHost: {LISTEN}\r\nConnection: close\r\n\r\n").ok()?;
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: {listen}\r\nConnection: close\r\n\r\n").ok()?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer).ok()?;
             let (head, body) = answer.split_once("\r\n\r\n")?;

@@ -1,0 +1,246 @@
+//! Where the programs hang: first on TCX, beside others on clsact; what outlives a daemon, who
+//! takes it over, and that nothing is left once it is detached.
+
+mod support;
+
+use std::fs;
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use aya::programs::{SchedClassifier, TcAttachType};
+use rustix::process::Signal;
+use support::PinsDirectory;
+use support::daemon::{Daemon, Metrics};
+use support::namespace::{Namespace, run};
+
+const WATCHED: &str = "175.45.176.9:9";
+const TCX: &str = "interfaces = [\"eth0\"]\nattach = \"tcx\"";
+const CLSACT: &str = "interfaces = [\"eth0\"]\nattach = \"clsact\"";
+
+/// Sends datagrams to a watched address, whether they arrive or not.
+fn send(near: &Namespace, count: usize) {
+    near.enter(|| {
+        let socket = UdpSocket::bind("10.77.0.1:5000").expect("a socket");
+        for _ in 0..count {
+            socket.send_to(b"x", WATCHED).expect("it is sent");
+        }
+    });
+}
+
+fn sent(metrics: &Metrics) -> u64 {
+    metrics.sum(
+        "poolwatch_packets_total",
+        &[("target", "star-kp"), ("direction", "egress"), ("transport", "udp")],
+    )
+}
+
+fn start<'a>(near: &'a Namespace, pins: PinsDirectory, top: &str, arguments: &[&str]) -> Daemon<'a> {
+    Daemon::start_on(near, pins, top, "", arguments)
+}
+
+/// The programs on a hook of TCX, in the order in which they run.
+fn on_tcx(near: &Namespace, direction: TcAttachType) -> Vec<String> {
+    near.enter(|| {
+        let (_, programs) = SchedClassifier::query_tcx("eth0", direction).expect("TCX can be asked");
+        programs.iter().map(|program| program.name_as_str().expect("a name").to_owned()).collect()
+    })
+}
+
+fn filters(near: &Namespace) -> String {
+    ["ingress", "egress"]
+        .map(|hook| run(near.command("tc").args(["filter", "show", "dev", "eth0", hook])))
+        .concat()
+}
+
+fn qdiscs(near: &Namespace) -> String {
+    run(near.command("tc").args(["qdisc", "show", "dev", "eth0"]))
+}
+
+fn tc(near: &Namespace, arguments: &str) {
+    run(near.command("tc").args(arguments.split_whitespace()));
+}
+
+/// Direct-action results of a classic BPF program: what comes next decides, or the packet is dropped.
+const GO_ON: u32 = u32::MAX;
+const DROP: u32 = 2;
+
+/// Someone else's filter on egress.
+fn filter(near: &Namespace, priority: u32, result: u32) {
+    let priority = priority.to_string();
+    let program = format!("1,6 0 0 {result}");
+    let arguments =
+        ["filter", "add", "dev", "eth0", "egress", "pref", &priority, "bpf", "da", "bytecode", &program];
+    run(near.command("tc").args(arguments));
+}
+
+fn ours_on_clsact(near: &Namespace) -> usize {
+    filters(near).lines().filter(|line| line.contains("poolwatch_") && line.contains("handle")).count()
+}
+
+/// Sends one datagram; does it come out at the other end?
+fn arrives(near: &Namespace, far: &Namespace) -> bool {
+    far.ip("address replace 175.45.176.9 dev lo");
+    let receiver = far.enter(|| UdpSocket::bind(WATCHED).expect("a socket"));
+    receiver.set_read_timeout(Some(Duration::from_millis(500))).expect("a socket");
+    send(near, 1);
+    receiver.recv(&mut [0; 8]).is_ok()
+}
+
+fn detach(daemon: &Daemon) -> String {
+    run(&mut daemon.command("detach"))
+}
+
+#[test]
+fn both_programs_are_attached_on_tcx_and_metrics_say_so() {
+    let (near, _far) = Namespace::pair();
+    let daemon = Daemon::start(&near, "");
+    assert_eq!(on_tcx(&near, TcAttachType::Ingress), ["poolwatch_in"]);
+    assert_eq!(on_tcx(&near, TcAttachType::Egress), ["poolwatch_out"]);
+    let metrics = daemon.metrics();
+    assert_eq!(metrics.sum("poolwatch_interface_attached", &[("interface", "eth0")]), 2);
+    assert!(metrics.has("poolwatch_interface_info", &[("interface", "eth0"), ("hook", "tcx")]));
+}
+
+#[test]
+fn another_program_before_ours_on_tcx_and_one_after_ours_on_clsact_run_and_decide_as_before() {
+    let (near, far) = Namespace::pair();
+    let ours = start(&near, PinsDirectory::new(), TCX, &[]);
+    // Attached later, at the head as well: it runs before.
+    let listen = ["--listen", "127.0.0.1:9751"];
+    let theirs = Daemon::spawn(&near, PinsDirectory::new(), TCX, "", &listen);
+    let both = ["poolwatch_out", "poolwatch_out"];
+    ours.wait_for("two programs", |_| on_tcx(&near, TcAttachType::Egress) == both);
+    assert!(arrives(&near, &far), "nobody drops it");
+    tc(&near, "qdisc add dev eth0 clsact");
+    filter(&near, 2, DROP);
+    assert!(!arrives(&near, &far), "the program after us drops it");
+    assert_eq!(sent(&ours.metrics()), 2);
+    let (_, text) = theirs.get_from("127.0.0.1:9751", "/metrics").expect("the other daemon answers");
+    assert_eq!(sent(&Metrics(text)), 2);
+}
+
+#[test]
+fn a_clsact_qdisc_that_was_there_stays_and_so_do_the_filters_on_it_before_and_after_ours() {
+    let (near, far) = Namespace::pair();
+    assert!(arrives(&near, &far), "nobody drops it, and the neighbour is known from now on");
+    tc(&near, "qdisc add dev eth0 clsact");
+    filter(&near, 1, GO_ON);
+    filter(&near, 2, DROP);
+    let before = filters(&near);
+    let daemon = start(&near, PinsDirectory::new(), CLSACT, &[]);
+    assert_eq!(ours_on_clsact(&near), 2, "{}", filters(&near));
+    assert!(daemon.metrics().has("poolwatch_interface_info", &[("hook", "clsact")]));
+    assert!(!arrives(&near, &far), "the program after us drops it");
+    assert_eq!(sent(&daemon.metrics()), 1);
+
+    daemon.signal(Signal::KILL);
+    let mut daemon = daemon;
+    daemon.wait();
+    detach(&daemon);
+    assert_eq!(filters(&near), before);
+    assert!(qdiscs(&near).contains("clsact"), "{}", qdiscs(&near));
+}
+
+#[test]
+fn a_clsact_qdisc_of_ours_goes_with_us_unless_someone_else_uses_it() {
+    for someone_else in [false, true] {
+        let (near, _far) = Namespace::pair();
+        let daemon = start(&near, PinsDirectory::new(), CLSACT, &["--detach-on-exit"]);
+        assert!(qdiscs(&near).contains("clsact"));
+        if someone_else {
+            filter(&near, 7, GO_ON);
+        }
+        let (status, pins, log) = daemon.stop();
+        assert!(status.success(), "{log}");
+        assert!(!pins.path().exists());
+        assert_eq!(qdiscs(&near).contains("clsact"), someone_else);
+        assert_eq!(ours_on_clsact(&near), 0);
+    }
+}
+
+#[test]
+fn after_sigterm_the_programs_count_on_and_the_next_daemon_takes_them_over() {
+    for top in [TCX, CLSACT] {
+        let (near, _far) = Namespace::pair();
+        let daemon = start(&near, PinsDirectory::new(), top, &[]);
+        send(&near, 10);
+        assert_eq!(sent(&daemon.metrics()), 10, "{top}");
+        let (status, pins, log) = daemon.stop();
+        assert!(status.success(), "{log}");
+        let ours = || {
+            let tcx = [TcAttachType::Ingress, TcAttachType::Egress].map(|hook| on_tcx(&near, hook).len());
+            tcx.iter().sum::<usize>() + ours_on_clsact(&near)
+        };
+        assert_eq!(ours(), 2, "{top}");
+        send(&near, 10);
+
+        let daemon = start(&near, pins, top, &[]);
+        assert_eq!(sent(&daemon.metrics()), 20, "{top}: what came while nobody was there counts");
+        assert_eq!(ours(), 2, "{top}: once in each direction");
+        send(&near, 10);
+        let metrics = daemon.metrics();
+        assert_eq!(sent(&metrics), 30, "{top}");
+        assert_eq!(
+            metrics.sum("poolwatch_connections_total", &[("transport", "udp")]),
+            1,
+            "{top}: one flow all along"
+        );
+
+        daemon.signal(Signal::KILL);
+        let mut daemon = daemon;
+        daemon.wait();
+        let said = detach(&daemon);
+        assert!(said.contains("detached from 1 interface"), "{said}");
+        assert_eq!(ours(), 0, "{top}: nothing is left");
+        assert!(!daemon.pins.path().exists(), "{top}");
+        let said = detach(&daemon);
+        assert!(said.contains("nothing is left"), "{said}");
+    }
+}
+
+#[test]
+fn an_edited_config_never_credits_the_wrong_target() {
+    const LISTS: [&str; 2] = [
+        "[[watchlist]]\nname = \"first\"\nprefixes = [\"198.51.100.0/24\"]\n",
+        "[[watchlist]]\nname = \"second\"\nprefixes = [\"203.0.113.0/24\"]\n",
+    ];
+    let (near, _far) = Namespace::pair();
+    let top = "interfaces = [\"eth0\"]";
+    let daemon = Daemon::start_on(&near, PinsDirectory::new(), top, &LISTS.concat(), &[]);
+    near.enter(|| {
+        let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+        for address in ["198.51.100.1:9", "198.51.100.2:9", "203.0.113.1:9"] {
+            socket.send_to(b"x", address).expect("it is sent");
+        }
+    });
+    let packets = |metrics: &Metrics, target| metrics.sum("poolwatch_packets_total", &[("target", target)]);
+    let metrics = daemon.metrics();
+    assert_eq!((packets(&metrics, "first"), packets(&metrics, "second")), (2, 1));
+    let (_, pins, _) = daemon.stop();
+
+    let daemon = Daemon::start_on(&near, pins, top, LISTS[1], &[]);
+    let metrics = daemon.metrics();
+    assert_eq!((packets(&metrics, "first"), packets(&metrics, "second")), (0, 1), "{}", metrics.0);
+    assert!(!metrics.0.contains("first"), "a target that left the config is not shown");
+    let (_, pins, _) = daemon.stop();
+
+    let swapped = format!("{}{}", LISTS[1], LISTS[0]);
+    let daemon = Daemon::start_on(&near, pins, top, &swapped, &[]);
+    let metrics = daemon.metrics();
+    assert_eq!((packets(&metrics, "first"), packets(&metrics, "second")), (2, 1), "it kept its counts");
+}
+
+#[test]
+fn pinned_maps_of_another_size_are_refused_with_the_remedy_and_go_on_counting() {
+    let (near, _far) = Namespace::pair();
+    let (_, pins, _) = start(&near, PinsDirectory::new(), TCX, &[]).stop();
+    let mut daemon = Daemon::spawn(&near, pins, TCX, "[limits]\nflows = 1000\n", &[]);
+    assert_eq!(daemon.wait().code(), Some(1));
+    let log = daemon.log();
+    assert!(
+        log.contains("capacity 65536") && log.contains("needs 1000") && log.contains("poolwatch detach"),
+        "{log}"
+    );
+    assert_eq!(on_tcx(&near, TcAttachType::Egress), ["poolwatch_out"]);
+    assert!(fs::exists(daemon.pins.path().join("maps/TOTALS")).expect("a path"));
+}

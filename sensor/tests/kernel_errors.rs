@@ -1,0 +1,148 @@
+//! What keeps a daemon from starting, or a reload from taking effect: an error that names it,
+//! exit 1, and nothing attached that was not before.
+
+mod support;
+
+use std::fs;
+use std::net::{TcpListener, UdpSocket};
+use std::path::Path;
+
+use aya::programs::{SchedClassifier, TcAttachType};
+use rustix::process::Signal;
+use support::PinsDirectory;
+use support::daemon::Daemon;
+use support::namespace::Namespace;
+
+const TOP: &str = "interfaces = [\"eth0\"]";
+
+fn nothing_is_attached(near: &Namespace) {
+    for direction in [TcAttachType::Ingress, TcAttachType::Egress] {
+        let programs =
+            near.enter(|| SchedClassifier::query_tcx("eth0", direction).expect("TCX can be asked").1.len());
+        assert_eq!(programs, 0);
+    }
+}
+
+/// It ends with exit 1 and this in its log, and leaves nothing.
+fn refuses(near: &Namespace, mut daemon: Daemon, what: &str) {
+    assert_eq!(daemon.wait().code(), Some(1), "{}", daemon.log());
+    let log = daemon.log();
+    let last = log.lines().last().expect("it says why");
+    assert!(last.starts_with("poolwatch: ") && last.contains(what), "{log}");
+    nothing_is_attached(near);
+    assert!(!daemon.pins.path().exists(), "no pins are left");
+}
+
+#[test]
+fn a_busy_port_is_named() {
+    let (near, _far) = Namespace::pair();
+    let _busy = near.enter(|| TcpListener::bind("127.0.0.1:9750").expect("a port"));
+    let daemon = Daemon::spawn(&near, PinsDirectory::new(), TOP, "", &[]);
+    refuses(&near, daemon, "http.listen: 127.0.0.1:9750: Address already in use");
+}
+
+#[test]
+fn a_pins_directory_that_is_not_on_a_bpffs_is_named() {
+    let (near, _far) = Namespace::pair();
+    let elsewhere = tempfile::TempDir::new().expect("a directory");
+    let config = format!("{TOP}\n[state]\npins = \"{}\"\n", elsewhere.path().join("pins").display());
+    let daemon = Daemon::spawn_with(&near, PinsDirectory::new(), &config, &[]);
+    refuses(&near, daemon, "is not on a bpffs; mount one with");
+    assert_eq!(fs::read_dir(elsewhere.path()).expect("a directory").count(), 0);
+}
+
+#[test]
+fn pins_of_a_running_daemon_are_refused_by_its_process_id() {
+    let (near, _far) = Namespace::pair();
+    let first = Daemon::start(&near, "");
+    let config = fs::read_to_string(first.config()).expect("its config");
+    let mut second =
+        Daemon::spawn_with(&near, PinsDirectory::new(), &config, &["--listen", "127.0.0.1:9751"]);
+    assert_eq!(second.wait().code(), Some(1));
+    let expected = format!(
+        "{} is locked by process {}: one daemon a directory",
+        first.pins.path().display(),
+        first.id()
+    );
+    assert!(second.log().contains(&expected), "{}\n{expected}", second.log());
+    let detach = first.command("detach").output().expect("it runs");
+    assert_eq!(detach.status.code(), Some(1), "nor are they detached under a daemon");
+    assert!(String::from_utf8_lossy(&detach.stderr).contains("is locked by process"));
+    assert_eq!(first.get("/readyz").expect("it answers").0, 200);
+}
+
+#[test]
+fn an_interface_of_the_command_line_that_is_not_there_is_named() {
+    let (near, _far) = Namespace::pair();
+    let daemon = Daemon::spawn(&near, PinsDirectory::new(), TOP, "", &["--interface", "eht0"]);
+    refuses(&near, daemon, "--interface eht0: there is no such interface; there are lo, eth0");
+}
+
+#[test]
+fn a_bad_list_attaches_nothing() {
+    let (near, _far) = Namespace::pair();
+    let lists = "[[watchlist]]\nname = \"bad\"\nprefixes = [\"10.0.0.0/33\"]\n";
+    let daemon = Daemon::spawn(&near, PinsDirectory::new(), TOP, lists, &[]);
+    refuses(&near, daemon, "poolwatch.toml:6: ");
+}
+
+#[test]
+fn too_many_targets_attach_nothing() {
+    let (near, _far) = Namespace::pair();
+    let daemon = Daemon::spawn(&near, PinsDirectory::new(), TOP, "[limits]\ntargets = 2\n", &[]);
+    refuses(&near, daemon, "limits.targets");
+}
+
+#[test]
+fn a_missing_capability_is_named_and_nothing_is_done_by_halves() {
+    let (near, _far) = Namespace::pair();
+    for (dropped, said) in [("bpf", "CAP_BPF"), ("net_admin", "CAP_NET_ADMIN"), ("perfmon", "CAP_PERFMON")] {
+        // CAP_SYS_ADMIN stands for the two newer ones.
+        let list = format!("-sys_admin,-{dropped}");
+        let mut daemon = Daemon::spawn_through(
+            &near,
+            &["setpriv", "--bounding-set", &list, "--inh-caps", &list],
+            PinsDirectory::new(),
+            &format!("{TOP}\n"),
+        );
+        assert_eq!(daemon.wait().code(), Some(1), "{}", daemon.log());
+        assert!(
+            daemon.log().contains(&format!("poolwatch: missing {said}: run as root")),
+            "{}",
+            daemon.log()
+        );
+        nothing_is_attached(&near);
+    }
+}
+
+#[test]
+fn a_reload_adds_what_is_new_keeps_the_counts_and_refuses_what_is_wrong() {
+    let (near, _far) = Namespace::pair();
+    let daemon = Daemon::start(&near, "");
+    let config = daemon.config();
+    let before = fs::read_to_string(&config).expect("its config");
+    let send = || {
+        near.enter(|| {
+            let socket = UdpSocket::bind("10.77.0.1:5000").expect("a socket");
+            socket.send_to(b"x", "175.45.176.9:9").expect("it is sent");
+        });
+    };
+    send();
+    let write = |path: &Path, lists: &str| fs::write(path, format!("{before}\n{lists}")).expect("a config");
+    let successful = "poolwatch_config_last_reload_successful";
+
+    write(&config, "[[watchlist]]\nname = \"bad\"\nprefixes = [\"nonsense\"]\n");
+    daemon.signal(Signal::HUP);
+    let metrics = daemon.wait_for("a failed reload", |metrics| metrics.sum(successful, &[]) == 0);
+    assert!(!metrics.0.contains("bad"));
+    assert!(daemon.log().contains("\"nonsense\""), "{}", daemon.log());
+
+    write(&config, "[[watchlist]]\nname = \"added\"\nprefixes = [\"175.45.176.0/24\"]\n");
+    daemon.signal(Signal::HUP);
+    daemon.wait_for("a reload", |metrics| metrics.sum(successful, &[]) == 1);
+    send();
+    let metrics = daemon.metrics();
+    assert_eq!(metrics.sum("poolwatch_packets_total", &[("target", "star-kp")]), 2, "the old count goes on");
+    assert_eq!(metrics.sum("poolwatch_packets_total", &[("target", "added")]), 1);
+    assert_eq!(metrics.sum("poolwatch_connections_total", &[("target", "star-kp"), ("transport", "udp")]), 1);
+}
