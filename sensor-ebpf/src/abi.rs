@@ -206,9 +206,14 @@ impl TargetSet {
         if slot == Self::NONE { None } else { Some(slot as u32) }
     }
 
+    /// All four at once, without a branch for each: a field is 0 where the slot stands (Warren,
+    /// Hacker's Delight, 6-1), and the verifier has one path to walk instead of five.
     #[inline(always)]
-    pub fn contains(self, slot: u32) -> bool {
-        (0..TARGETS_PER_PACKET).any(|i| self.slot(i) == Some(slot))
+    pub const fn contains(self, slot: u32) -> bool {
+        const ONES: u64 = 0x0001_0001_0001_0001;
+        const HIGHS: u64 = 0x8000_8000_8000_8000;
+        let differs = self.0 ^ (slot as u64 & 0xffff).wrapping_mul(ONES);
+        differs.wrapping_sub(ONES) & !differs & HIGHS != 0
     }
 
     pub fn slots(self) -> impl Iterator<Item = u32> {

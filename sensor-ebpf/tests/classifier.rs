@@ -123,3 +123,21 @@ fn of_two_cpus_that_see_the_same_milestone_one_counts_it() {
     assert_eq!(totals.established[Side::Local as usize], [0, 1]);
     assert_eq!(totals.packets[Direction::Ingress as usize][Transport::Udp as usize], 2);
 }
+
+#[test]
+fn a_set_contains_the_slots_it_was_made_of_and_no_others() {
+    let slots = [0, 1, 2, 0x00ff, 0x0100, 0x7fff, 0x8000, 0x8001, 0xfffe];
+    for len in 0..=4 {
+        for start in 0..slots.len() - len {
+            let members = &slots[start..start + len];
+            let set = TargetSet::of(members.iter().rev().copied()).expect("at most four");
+            assert_eq!(set.slots().collect::<Vec<_>>(), members, "ascending");
+            for slot in slots {
+                assert_eq!(set.contains(slot), members.contains(&slot), "{slot:#x} in {members:x?}");
+            }
+        }
+    }
+    assert_eq!(TargetSet::of([1, 1, 2]), TargetSet::of([2, 1]), "equal sets are equal words");
+    assert_eq!(TargetSet::of(0..5), None, "five are one too many");
+    assert_eq!(TargetSet::of([0xffff]), None, "the mark of no more is no slot");
+}

@@ -253,3 +253,15 @@ fn the_object_has_every_map_and_every_program_that_the_library_names() {
         assert!(name.len() < 16, "the kernel would cut {name}");
     }
 }
+
+#[test]
+fn the_verifier_walks_far_fewer_instructions_than_it_is_willing_to() {
+    const WILLING: u32 = 1_000_000;
+    let mut kernel = Kernel::load();
+    for name in program::ETHERNET.iter().chain(&program::IP) {
+        let info = kernel.programs.get(name).expect("a program").info().expect("its info");
+        let walked = info.verified_instruction_count().expect("a kernel since 5.16");
+        println!("{name}: {walked} instructions walked, {} bytes of machine code", info.size_jitted());
+        assert!(walked < WILLING / 10, "{name}: {walked}");
+    }
+}
