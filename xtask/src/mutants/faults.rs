@@ -5,4 +5,138 @@
 
 use super::Fault;
 
-pub(super) const FAULTS: &[Fault] = &[];
+const ABI: &str = "sensor-ebpf/src/abi.rs";
+const CLASSIFY: &str = "sensor-ebpf/src/classify.rs";
+const COUNT: &str = "sensor-ebpf/src/count.rs";
+const FLOW: &str = "sensor-ebpf/src/flow.rs";
+const HEADERS: &str = "sensor-ebpf/src/headers.rs";
+const TRANSPORT: &str = "sensor-ebpf/src/headers/transport.rs";
+
+pub(super) const FAULTS: &[Fault] = &[
+    Fault {
+        breaks: "the IP header is looked for two bytes too far",
+        file: HEADERS,
+        find: "network(packet, u16::from_be(ethertype), 14)",
+        replace: "network(packet, u16::from_be(ethertype), 16)",
+    },
+    Fault {
+        breaks: "directions are swapped",
+        file: CLASSIFY,
+        find: "Direction::Egress => (headers.destination, headers.source)",
+        replace: "Direction::Egress => (headers.source, headers.destination)",
+    },
+    Fault {
+        breaks: "the second tag of QinQ is lost",
+        file: HEADERS,
+        find: "const VLAN_TAGS_MAX: usize = 2;",
+        replace: "const VLAN_TAGS_MAX: usize = 1;",
+    },
+    Fault {
+        breaks: "the old type of QinQ is forgotten",
+        file: HEADERS,
+        find: "ETHERTYPE_VLAN | ETHERTYPE_QINQ | ETHERTYPE_QINQ_OLD)",
+        replace: "ETHERTYPE_VLAN | ETHERTYPE_QINQ)",
+    },
+    Fault {
+        breaks: "lengths are one byte too long",
+        file: HEADERS,
+        find: "if field == 0 { present } else { field + uncounted }",
+        replace: "if field == 0 { present } else { field + uncounted + 1 }",
+    },
+    Fault {
+        breaks: "a packet as long as it says is refused",
+        file: HEADERS,
+        find: "bytes < header_len || bytes > present",
+        replace: "bytes < header_len || bytes >= present",
+    },
+    Fault {
+        breaks: "a later fragment passes for a first one",
+        file: HEADERS,
+        find: "fragment_offset != 0, more_fragments",
+        replace: "fragment_offset > 1, more_fragments",
+    },
+    Fault {
+        breaks: "extension headers are one unit too short",
+        file: HEADERS,
+        find: "(u32::from(length) + 1) * 8",
+        replace: "u32::from(length).max(1) * 8",
+    },
+    Fault {
+        breaks: "one extension header too few is followed",
+        file: HEADERS,
+        find: "const EXTENSIONS_MAX: usize = 6;",
+        replace: "const EXTENSIONS_MAX: usize = 5;",
+    },
+    Fault {
+        breaks: "the last segment of an aggregate is not counted",
+        file: HEADERS,
+        find: "self.payload_len.div_ceil(aggregate.segment_size)",
+        replace: "self.payload_len / aggregate.segment_size",
+    },
+    Fault {
+        breaks: "TCP options may lie beyond the packet",
+        file: TRANSPORT,
+        find: "header_len < TCP_LEN || offset + header_len > end",
+        replace: "header_len < TCP_LEN",
+    },
+    Fault {
+        breaks: "ports are swapped",
+        file: TRANSPORT,
+        find: "source: (ports >> 16) as u16, destination: ports as u16",
+        replace: "source: ports as u16, destination: (ports >> 16) as u16",
+    },
+    Fault {
+        breaks: "an endpoint is looked up as if it had been learned",
+        file: CLASSIFY,
+        find: "tables.endpoint(&key).or_else(|| tables.learned(&key))",
+        replace: "tables.learned(&key)",
+    },
+    Fault {
+        breaks: "a retransmitted SYN is another attempt",
+        file: FLOW,
+        find: "return !again || silence_ns > TCP_SILENCE_NS;",
+        replace: "return again || silence_ns > TCP_SILENCE_NS;",
+    },
+    Fault {
+        breaks: "any acknowledgement answers a SYN",
+        file: FLOW,
+        find: "distance != 0 && distance < 1 << 31",
+        replace: "distance < 1 << 31",
+    },
+    Fault {
+        breaks: "a crossing SYN is a connection of its own",
+        file: FLOW,
+        find: "!crossing || silence_ns > TCP_SILENCE_NS",
+        replace: "crossing || silence_ns <= TCP_SILENCE_NS",
+    },
+    Fault {
+        breaks: "backscatter opens a connection",
+        file: FLOW,
+        find: "seen.segment.flags & (SYN | RST | ACK) == ACK",
+        replace: "seen.segment.flags & ACK == ACK",
+    },
+    Fault {
+        breaks: "a UDP flow ends a second early",
+        file: FLOW,
+        find: "UDP_SILENCE_NS: u64 = 60 *",
+        replace: "UDP_SILENCE_NS: u64 = 59 *",
+    },
+    Fault {
+        breaks: "two CPUs count one milestone twice",
+        file: COUNT,
+        find: "Inserted::Exists => return nothing,",
+        replace: "Inserted::Exists => {}",
+    },
+    Fault {
+        breaks: "only the first of several targets counts",
+        file: ABI,
+        find: "pub const TARGETS_PER_PACKET: usize = 4;",
+        replace: "pub const TARGETS_PER_PACKET: usize = 1;",
+    },
+    Fault {
+        breaks: "what could not be counted is not noted",
+        file: COUNT,
+        find: "own.uncounted[reason as usize & 3] += 1;",
+        replace: "own.uncounted[reason as usize & 3] += 0;",
+    },
+];
