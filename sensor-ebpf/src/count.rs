@@ -55,6 +55,9 @@ pub trait Ledger {
 }
 
 /// The whole of the packet path: classify, then count.
+///
+/// # Errors
+/// As [`classify`], after it has been noted.
 #[inline(always)]
 pub fn observe(
     packet: &impl Packet,
@@ -62,8 +65,9 @@ pub fn observe(
     direction: Direction,
     tables: &impl Tables,
     ledger: &impl Ledger,
-) -> Option<Observation> {
-    match classify(packet, link, direction, tables) {
+) -> Result<Observation, Refused> {
+    let seen = classify(packet, link, direction, tables);
+    match seen {
         Ok(seen) => {
             if let Some(flaw) = seen.flaw {
                 note_undecoded(ledger, flaw);
@@ -71,14 +75,11 @@ pub fn observe(
             if !seen.targets.is_empty() {
                 count(&seen, ledger);
             }
-            Some(seen)
         }
-        Err(Refused::NotIp) => None,
-        Err(Refused::Undecoded(reason)) => {
-            note_undecoded(ledger, reason);
-            None
-        }
+        Err(Refused::NotIp) => {}
+        Err(Refused::Undecoded(reason)) => note_undecoded(ledger, reason),
     }
+    seen
 }
 
 /// What a packet adds to the connection counts of its targets.

@@ -1,7 +1,7 @@
 //! The poolwatch binary: reads the command line, calls one command, and turns what it says into
 //! an exit code. The one place that prints errors.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -9,6 +9,9 @@ use clap::Parser;
 use sensor::cli::{Cli, Command};
 use sensor::commands;
 use tracing_subscriber::EnvFilter;
+
+/// The netlink library warns of every attribute that it does not know.
+const DEFAULT_LOG: &str = "info,netlink_packet_route=error,netlink_packet_core=error";
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -61,9 +64,15 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 
 /// Structured logs on stderr; stdout is for events. `POOLWATCH_LOG` sets the level.
 fn log_to_stderr() {
-    let filter = EnvFilter::try_from_env("POOLWATCH_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,netlink_packet_route=error"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false).init();
+    let filter = EnvFilter::try_from_env("POOLWATCH_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG));
+    // What the kernel half says comes through the `log` facade. An error: someone was first.
+    let _ = tracing_log::LogTracer::init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .with_target(false)
+        .init();
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

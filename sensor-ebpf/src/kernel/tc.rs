@@ -6,9 +6,10 @@
 
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
+use aya_log_ebpf::debug;
 use sensor_ebpf::abi::Direction;
 use sensor_ebpf::count::observe;
-use sensor_ebpf::headers::Link;
+use sensor_ebpf::headers::{Link, Refused};
 
 use super::maps::{Compiled, Counted};
 use super::skb::Skb;
@@ -40,6 +41,14 @@ fn poolwatch_l3out(context: TcContext) -> i32 {
 fn run(context: &TcContext, link: Link, direction: Direction) -> i32 {
     // SAFETY: a field of the context, which the verifier turns into a checked load.
     let interface = unsafe { (*context.skb.skb).ifindex };
-    observe(&Skb(context), link, direction, &Compiled::active(), &Counted { interface });
+    let seen = observe(&Skb(context), link, direction, &Compiled::active(), &Counted { interface });
+    let undecoded = match seen {
+        Ok(seen) => seen.flaw,
+        Err(Refused::Undecoded(reason)) => Some(reason),
+        Err(Refused::NotIp) => None,
+    };
+    if let Some(reason) = undecoded {
+        debug!(context, "undecoded packet on interface {}: reason {}", interface, reason as u8);
+    }
     NEXT
 }

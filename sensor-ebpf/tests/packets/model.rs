@@ -11,6 +11,7 @@ use sensor_ebpf::abi::{
 use sensor_ebpf::classify::{Observation, Tables};
 use sensor_ebpf::count::{Inserted, Ledger, observe};
 use sensor_ebpf::flow::begin;
+use sensor_ebpf::headers::Refused;
 use sensor_ebpf::packet::Captured;
 
 use super::build::Frame;
@@ -81,7 +82,12 @@ pub struct Memory {
 }
 
 impl Memory {
-    pub fn observe(&self, frame: &Frame, direction: Direction, tables: &impl Tables) -> Option<Observation> {
+    pub fn observe(
+        &self,
+        frame: &Frame,
+        direction: Direction,
+        tables: &impl Tables,
+    ) -> Result<Observation, Refused> {
         let bytes = frame.bytes();
         let packet = Captured { aggregate: frame.aggregate, ..Captured::from(&bytes[..]) };
         observe(&packet, frame.link(), direction, tables, self)

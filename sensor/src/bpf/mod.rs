@@ -3,6 +3,7 @@
 
 pub mod attach;
 pub mod interfaces;
+mod log;
 pub mod maps;
 pub mod pins;
 pub mod tables;
@@ -79,7 +80,9 @@ pub fn load(pins: &Pins, limits: &Limits) -> Result<(Programs, Maps)> {
         loader.map_max_entries(name, *entries);
     }
     pins.check_maps(OBJECT, &capacities)?;
+    let level = log::level();
     let mut ebpf = loader
+        .override_global(aya_log::LEVEL, &level, true)
         .default_map_pin_directory(pins.maps())
         .load(OBJECT)
         .context("the kernel refused the maps of the kernel half")?;
@@ -87,6 +90,9 @@ pub fn load(pins: &Pins, limits: &Limits) -> Result<(Programs, Maps)> {
         let program: &mut SchedClassifier =
             ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
         program.load().with_context(|| format!("the kernel refused the program {name}"))?;
+    }
+    if level > log::OFF {
+        log::follow(&mut ebpf)?;
     }
     let maps = Maps::take(&mut ebpf)?;
     Ok((Programs(ebpf), maps))

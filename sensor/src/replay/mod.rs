@@ -107,7 +107,7 @@ fn count_both_ways(frame: &Frame, tables: &impl Tables, memory: &Memory) {
         len_bytes: frame.original_len.max(captured_len),
         aggregate: Aggregate::default(),
     };
-    if observe(&packet, link, Direction::Egress, tables, memory).is_none() {
+    if observe(&packet, link, Direction::Egress, tables, memory).is_err() {
         return;
     }
     // What is wrong with its headers was noted by the first observation, and holds both ways.
