@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use tokio::sync::Mutex;
 
 use crate::bpf::attach::{self, Hook};
@@ -155,11 +155,14 @@ impl Daemon {
         }
     }
 
-    /// Reads the flow table.
-    pub fn sweep(&mut self) -> Result<()> {
-        let maps = &self.kernel.maps;
-        let created = maps.own()?.flows_created;
-        let flows = maps.flows(self.state.limits.flows as usize)?;
+    /// Reads the flow table, on a thread of its own: a full one takes a while.
+    pub async fn sweep(&mut self) -> Result<()> {
+        let (kernel, limit) = (Arc::clone(&self.kernel), self.state.limits.flows as usize);
+        let read = tokio::task::spawn_blocking(move || {
+            let created = kernel.maps.own()?.flows_created;
+            anyhow::Ok((kernel.maps.flows(limit)?, created))
+        });
+        let (flows, created) = read.await.context("sweeping the flow table")??;
         let view = self.sweeper.sweep(&flows, created, now_ns());
         self.state.flows.set(view);
         self.tables.set_daemon(self.sweeper.counted())

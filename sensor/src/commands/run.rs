@@ -87,7 +87,7 @@ pub async fn run(options: Options) -> Result<()> {
                 report(daemon.reconcile().await);
             }
             _ = look.tick() => report(daemon.reconcile().await),
-            _ = sweep.tick() => report(daemon.sweep()),
+            _ = sweep.tick() => report(daemon.sweep().await),
         }
     }
     tracing::info!(detach = options.detach_on_exit, "stopping");

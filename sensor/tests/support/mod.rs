@@ -6,6 +6,10 @@
 pub mod daemon;
 pub mod namespace;
 pub mod nft;
+pub mod series;
+pub mod tcpreplay;
+pub mod tun;
+pub mod wire;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
