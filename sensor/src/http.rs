@@ -1,17 +1,26 @@
 //! HTTP: /metrics, /healthz, /readyz and the read-only API. It answers; it is never asked to do
 //! anything.
+//!
+//! A connection carries one request and is over after [`CONNECTION_TIME`] whatever its client does,
+//! so that no client, silent or slow, can hold more than one place of [`CONNECTIONS_MAX`] for long.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use axum::Router;
 use axum::extract::State as Extract;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
-use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{sleep, timeout};
 
 use crate::metrics::{self, Process};
 use crate::state::{Standing, State};
@@ -19,30 +28,73 @@ use crate::state::{Standing, State};
 /// Content type of the text format (prometheus.io, exposition formats).
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// Connections at a time; who comes next waits in the listener's queue until one ends.
+pub const CONNECTIONS_MAX: usize = 64;
+/// From a connection's first byte to the last of its answer.
+pub const CONNECTION_TIME: Duration = Duration::from_secs(10);
+/// A request's head; a larger one is answered with 431.
+pub const HEAD_MAX_BYTES: usize = 16 << 10;
+/// After a connection could not be taken, when no descriptor is left for instance.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 #[derive(Clone)]
 struct Shared {
     state: Arc<State>,
     process: Arc<Process>,
 }
 
-/// Answers on `listener` until `stop` changes.
+/// Answers on `listener` until `stop` changes; answers that are under way then are still given.
 pub async fn serve(listener: TcpListener, state: Arc<State>, mut stop: watch::Receiver<bool>) -> Result<()> {
-    let shared = Shared { state, process: Arc::new(Process::default()) };
-    let router = Router::new()
+    let service = TowerToHyperService::new(router(state));
+    let mut http = http1::Builder::new();
+    http.keep_alive(false).max_buf_size(HEAD_MAX_BYTES);
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let open = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            // An error means that the sender is gone, which is a stop as well.
+            _ = stop.changed() => break,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        let (stream, place) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!("taking an HTTP connection: {error:#}");
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let connection = open.watch(http.serve_connection(TokioIo::new(stream), service.clone()));
+        tokio::spawn(async move {
+            // A client that breaks off, or is too slow, has itself to blame.
+            let _ = timeout(CONNECTION_TIME, connection).await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    open.shutdown().await;
+    Ok(())
+}
+
+/// The next connection, when there is a place for it.
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> Result<(TcpStream, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, place))
+}
+
+fn router(state: Arc<State>) -> Router {
+    Router::new()
         .route("/", get(index))
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/api/v1/interfaces", get(interfaces))
         .route("/api/v1/targets", get(targets))
-        .with_state(shared);
-    axum::serve(listener, router)
-        .with_graceful_shutdown(async move {
-            // An error means that the sender is gone, which is a stop as well.
-            let _ = stop.changed().await;
-        })
-        .await
-        .context("serving HTTP")
+        .with_state(Shared { state, process: Arc::new(Process::default()) })
 }
 
 async fn index() -> Response {

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use sensor::cli::{Cli, Command};
 use sensor::commands;
+use sensor::replay::text::printable;
 use tracing_subscriber::EnvFilter;
 
 /// The netlink library warns of every attribute that it does not know.
@@ -21,7 +22,8 @@ fn main() -> ExitCode {
         // Whoever read our output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("poolwatch: {error:#}");
+            // It may quote the name of a file. Where nobody listens, the exit code still tells.
+            let _ = writeln!(io::stderr(), "poolwatch: {}", printable(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }

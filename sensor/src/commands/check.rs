@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::config::Config;
+use crate::replay::text::printable;
 use crate::watchlists::{Compiled, Target, Watchlist, Watchlists};
 
 const HEADINGS: [&str; 8] =
@@ -35,13 +36,13 @@ pub fn check(config: Option<&Path>, out: &mut impl Write) -> anyhow::Result<()> 
     writeln!(out, "prefixes   {prefixes:>8} of {}", limits.prefixes)?;
     writeln!(out, "endpoints  {:>8} of {}", compiled.endpoints.len(), limits.endpoints)?;
     for note in &watchlists.notes {
-        writeln!(out, "note: {note}")?;
+        writeln!(out, "note: {}", printable(note))?;
     }
     let path = config.document.path();
     if path.as_os_str().is_empty() {
         writeln!(out, "no config file: these are the defaults")?;
     } else {
-        writeln!(out, "{} is good", path.display())?;
+        writeln!(out, "{} is good", printable(&path.to_string_lossy()))?;
     }
     Ok(())
 }
@@ -55,7 +56,7 @@ fn row(list: &Watchlist, target: &Target) -> [String; HEADINGS.len()] {
         target.prefixes.len().to_string(),
         target.endpoints.len().to_string(),
         target.domains.len().to_string(),
-        target.source(),
+        printable(&target.source()),
     ]
 }
 

@@ -12,6 +12,7 @@ use time::UtcDateTime;
 use time::macros::format_description;
 
 use crate::config::{Config, quote};
+use crate::replay::text::printable;
 use crate::watchlists::{Match, Target, Watchlist, Watchlists};
 
 /// Prints the lists of `config` (or the default one), or what `lookup` would match. Returns
@@ -49,7 +50,7 @@ fn write_target(target: &Target, out: &mut impl Write) -> anyhow::Result<()> {
     writeln!(out, "  {} ({}): {counts}", target.name, target.confidence.name())?;
     let Some(reviewed) = target.reviewed else {
         for source in &target.sources {
-            writeln!(out, "    source: {source}")?;
+            writeln!(out, "    source: {}", printable(source))?;
         }
         return Ok(());
     };
@@ -91,13 +92,14 @@ fn look_up(watchlists: &Watchlists, asked: &str, out: &mut impl Write) -> anyhow
     }
     let any = matches.iter().any(|found| found.allowed.is_none());
     if !any {
-        writeln!(out, "{asked} → nothing matches")?;
+        writeln!(out, "{} → nothing matches", printable(asked))?;
     }
     Ok(any)
 }
 
 fn write_match(asked: &str, found: &Match<'_>, out: &mut impl Write) -> std::io::Result<()> {
     let Match { watchlist, target, signal, indicator, source, allowed } = found;
+    let (asked, source) = (printable(asked), printable(source));
     let confidence = target.confidence.name();
     write!(out, "{asked} → {}/{} ", watchlist.name, target.name)?;
     write!(out, "({signal} {indicator}, {confidence}): source: {source}")?;

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::config::Config;
+use crate::replay::text::printable;
 
 /// A healthy daemon answers at once.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -28,6 +29,7 @@ pub fn status(config: Option<&Path>, listen: Option<SocketAddr>, out: &mut impl 
         .timeout_global(Some(PATIENCE))
         .http_status_as_error(false)
         .proxy(None)
+        .max_redirects(0)
         .build()
         .into();
     let get = |path: &str| -> Result<(u16, String)> {
@@ -39,16 +41,18 @@ pub fn status(config: Option<&Path>, listen: Option<SocketAddr>, out: &mut impl 
         Ok((answer.status().as_u16(), text.with_context(|| format!("http://{address}{path}"))?))
     };
     let (code, ready) = get("/readyz")?;
-    write!(out, "{ready}")?;
+    for line in ready.lines() {
+        writeln!(out, "{}", printable(line))?;
+    }
     let (_, interfaces) = get("/api/v1/interfaces")?;
     for interface in list(&interfaces)? {
         let name = interface["interface"].as_str().unwrap_or_default();
         let standing = interface["hook"].as_str().or(interface["reason"].as_str()).unwrap_or_default();
-        writeln!(out, "interface {name}: {standing}")?;
+        writeln!(out, "interface {}: {}", printable(name), printable(standing))?;
     }
     let (_, targets) = get("/api/v1/targets")?;
     for target in list(&targets)? {
-        let text = |key: &str| target[key].as_str().unwrap_or_default().to_owned();
+        let text = |key: &str| printable(target[key].as_str().unwrap_or_default());
         let count = |key: &str| target[key].as_u64().unwrap_or_default();
         writeln!(
             out,

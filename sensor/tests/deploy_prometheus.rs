@@ -1,0 +1,265 @@
+//! The scrape example and the alerts of deploy/, checked with the program that will read them,
+//! promtool: what it accepts, which alerts fire, and what each tells whom it wakes.
+//!
+//! Not here: whether an alert reaches Alertmanager. That takes real servers.
+
+mod deploy;
+mod tools;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+use tools::{PROMTOOL, Tool, Verdict};
+
+const RULES: &str = "prometheus/poolwatch.rules.yml";
+const CASES: &str = "prometheus/poolwatch.rules.test.yml";
+const SCRAPE: &str = "prometheus/scrape.yml";
+const RUNBOOK: &str = "docs/runbook.md";
+
+fn utf8(path: &Path) -> &str {
+    path.to_str().expect("a path in UTF-8")
+}
+
+#[test]
+fn a_missing_tool_is_an_error_that_names_its_package() {
+    let absent = Tool { name: "poolwatch-no-such-tool", package: "prometheus" };
+    let error = absent.ask(&[]).err().expect("an error");
+    assert_eq!(error, "poolwatch-no-such-tool is not installed; the Debian package prometheus has it");
+}
+
+#[test]
+fn promtool_accepts_the_alert_rules() {
+    PROMTOOL.approve(&["check", "rules", "--lint=all", "--lint-fatal", utf8(&deploy::path(RULES))]);
+}
+
+#[test]
+fn promtool_accepts_the_scrape_example_with_its_rules() {
+    PROMTOOL.approve(&["check", "config", "--lint=all", "--lint-fatal", utf8(&deploy::path(SCRAPE))]);
+    let scrape = deploy::text(SCRAPE);
+    assert!(scrape.contains("- poolwatch.rules.yml"), "{scrape}");
+    // The rules on the sensor itself select by it.
+    assert!(scrape.contains("job_name: poolwatch\n"), "{scrape}");
+}
+
+#[test]
+fn alerts_fire_and_stay_silent_as_their_cases_say() {
+    PROMTOOL.approve(&["test", "rules", utf8(&deploy::path(CASES))]);
+}
+
+/// Run the shipped cases on other rules.
+fn cases_on(rules: &str) -> Verdict {
+    let directory = TempDir::new().expect("a temporary directory");
+    let cases = directory.path().join("cases.yml");
+    fs::write(directory.path().join("poolwatch.rules.yml"), rules).expect("rules written");
+    fs::write(&cases, deploy::text(CASES)).expect("cases written");
+    PROMTOOL.ask(&["test", "rules", utf8(&cases)]).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// What the rules would do wrong, what they say, what they would say then.
+#[rustfmt::skip]
+const RULE_FAULTS: &[(&str, &str, &str)] = &[
+    ("counts connections that the other side opened",
+     r#"established_total{initiator="local"}"#,
+     "established_total"),
+    ("takes flows that the other side opened",
+     r#"poolwatch_flows{initiator="local", "#,
+     "poolwatch_flows{"),
+    ("takes joined flows for the host's own",
+     r#"poolwatch_flows{initiator="local", "#,
+     r#"poolwatch_flows{initiator!="remote", "#),
+    ("takes flows that nobody answered", r#", established="true"}"#, "}"),
+    ("counts attempts",
+     "poolwatch_connections_established_total",
+     "poolwatch_connections_total"),
+    ("forgets the counter",
+     "poolwatch_connections_established_total",
+     "poolwatch_no_such_total"),
+    ("forgets the gauge", "poolwatch_flows{", "poolwatch_no_such{"),
+    ("compares a counter with 0 in place of its growth",
+     "increase(poolwatch_connections_established_total",
+     "max_over_time(poolwatch_connections_established_total"),
+    ("takes every category",
+     r#"poolwatch_target_info{category="sanctioned"}"#,
+     "poolwatch_target_info"),
+    ("ends with the sensor",
+     r#"max_over_time(poolwatch_target_info{category="sanctioned"}[1h])"#,
+     r#"poolwatch_target_info{category="sanctioned"}"#),
+    ("joins hosts with one another",
+     "and ignoring (category, confidence)",
+     "and on (watchlist, target)"),
+    ("joins targets with one another",
+     "and ignoring (category, confidence)",
+     "and on (instance, watchlist)"),
+    ("joins lists with one another",
+     "and ignoring (category, confidence)",
+     "and on (instance, target)"),
+    ("pages for what is only associated",
+     r#"{{ if eq $labels.confidence "confirmed" }}critical{{ else }}warning{{ end }}"#,
+     "critical"),
+    ("waits for no restart", "for: 3m", "for: 0s"),
+    ("waits for an absent sensor too long", "for: 3m", "for: 10m"),
+    ("takes other jobs for the sensor", r#"up{job="poolwatch"} == 0"#, "up == 0"),
+    ("misses a job without targets",
+     r#"absent(up{job="poolwatch"})"#,
+     r#"up{job="poolwatch"} == 2"#),
+    ("is content with one direction", "min without (direction)", "max without (direction)"),
+    ("waits for no interface", "for: 5m", "for: 0s"),
+    ("waits for an absent interface too long", "for: 5m", "for: 6m"),
+    ("asks a sensor that is down",
+     r#"up{job="poolwatch"} == 1 unless"#,
+     r#"up{job="poolwatch"} unless"#),
+    ("takes one host's interfaces for another's",
+     "unless ignoring (interface, direction)",
+     "unless on (job)"),
+];
+
+#[test]
+fn each_fault_put_into_the_rules_turns_a_case_red() {
+    let rules = deploy::text(RULES);
+    assert!(cases_on(&rules).success);
+    for (fault, right, wrong) in RULE_FAULTS {
+        assert!(rules.contains(right), "{fault}: the rules lack {right}");
+        let verdict = cases_on(&rules.replace(right, wrong));
+        // A rule that promtool cannot read would be red as well, and prove nothing.
+        assert!(
+            !verdict.success && verdict.said.contains("FAILED") && verdict.said.contains("got:"),
+            "{fault}, and no case shows it:\n{}",
+            verdict.said
+        );
+    }
+}
+
+/// One alert as its rule is written: name, and the lines up to the next rule or group.
+struct Rule<'a> {
+    alert: &'a str,
+    lines: Vec<&'a str>,
+}
+
+impl Rule<'_> {
+    /// A key's text, or of folded text the first line; empty where the key or its text is missing.
+    fn value(&self, key: &str) -> &str {
+        let indent = |line: &str| line.len() - line.trim_start().len();
+        let mut lines = self.lines.iter();
+        let Some((depth, value)) = lines.find_map(|line| {
+            let value = line.trim_start().strip_prefix(key)?.strip_prefix(':')?;
+            Some((indent(line), value.trim()))
+        }) else {
+            return "";
+        };
+        if value != ">-" {
+            return value.trim_matches(['"', '\'']);
+        }
+        lines.next().filter(|line| indent(line) > depth).map_or("", |line| line.trim())
+    }
+}
+
+fn rules_of(text: &str) -> Vec<Rule<'_>> {
+    let mut rules: Vec<Rule> = Vec::new();
+    for line in text.lines().filter(|line| !line.trim().starts_with('#')) {
+        if let Some(alert) = line.trim().strip_prefix("- alert: ") {
+            rules.push(Rule { alert, lines: Vec::new() });
+        } else if let Some(rule) = rules.last_mut() {
+            rule.lines.push(line);
+        }
+    }
+    rules
+}
+
+/// The runbook's sections that are about alerts: its headings of the second level.
+fn sections(runbook: &str) -> BTreeSet<&str> {
+    runbook.lines().filter_map(|line| line.strip_prefix("## ")).collect()
+}
+
+/// Everything an alert would leave its reader without.
+fn lacks(rules: &str, runbook: &str) -> Vec<String> {
+    let sections = sections(runbook);
+    let rules = rules_of(rules);
+    let mut lacks = Vec::new();
+    for rule in &rules {
+        let alert = rule.alert;
+        for key in ["severity", "summary", "description", "runbook_url"] {
+            if rule.value(key).is_empty() {
+                lacks.push(format!("{alert} has no {key}"));
+            }
+        }
+        let link = format!("/{RUNBOOK}#{}", alert.to_lowercase());
+        if !rule.value("runbook_url").ends_with(&link) {
+            lacks.push(format!("{alert} does not link to {link}"));
+        }
+        if !sections.contains(alert) {
+            lacks.push(format!("{alert} has no section in the runbook"));
+        }
+    }
+    for section in sections {
+        if !rules.iter().any(|rule| rule.alert == section) {
+            lacks.push(format!("{section} is in the runbook and no alert"));
+        }
+    }
+    lacks
+}
+
+#[test]
+fn every_alert_says_how_bad_what_and_what_to_do() {
+    let rules = deploy::text(RULES);
+    assert!(!rules_of(&rules).is_empty(), "no alert found");
+    assert_eq!(lacks(&rules, &deploy::text(RUNBOOK)), Vec::<String>::new());
+}
+
+#[test]
+fn an_alert_without_severity_text_or_runbook_section_is_named() {
+    let alert = "PoolwatchSensorDown";
+    let complete = format!(
+        "      - alert: {alert}
+        labels:
+          severity: warning
+        annotations:
+          summary: \"It is down\"
+          description: >-
+            It is down.
+          runbook_url: file:///usr/share/poolwatch/{RUNBOOK}#poolwatchsensordown
+"
+    );
+    let runbook = format!("# Runbook\n\n## {alert}\n");
+    assert_eq!(lacks(&complete, &runbook), Vec::<String>::new());
+    let table = [
+        (complete.replace("severity", "level"), "has no severity"),
+        (complete.replace("\"It is down\"", ""), "has no summary"),
+        (complete.replace("            It is down.\n", ""), "has no description"),
+        (complete.replace("description", "text"), "has no description"),
+        (complete.replace("runbook_url", "link"), "has no runbook_url"),
+        (complete.replace("#poolwatchsensordown", "#other"), "does not link to"),
+    ];
+    for (rules, expected) in table {
+        let found = lacks(&rules, &runbook).join("\n");
+        assert!(found.contains(expected), "{expected}: {found:?}\n{rules}");
+    }
+    assert_eq!(
+        lacks(&complete, "# Runbook\n\n## PoolwatchOther\n"),
+        [
+            "PoolwatchSensorDown has no section in the runbook",
+            "PoolwatchOther is in the runbook and no alert",
+        ]
+    );
+}
+
+#[test]
+fn every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_must_not() {
+    let cases = deploy::text(CASES);
+    let mut seen: BTreeMap<&str, BTreeSet<bool>> = BTreeMap::new();
+    for case in cases.split("- alertname: ").skip(1) {
+        let (alert, rest) = case.split_once('\n').expect("lines after an alert's name");
+        let fires = rest.lines().any(|line| line.trim_start().starts_with("exp_alerts:"));
+        seen.entry(alert).or_default().insert(fires);
+    }
+    let rules = deploy::text(RULES);
+    for rule in rules_of(&rules) {
+        assert_eq!(
+            seen.get(rule.alert),
+            Some(&BTreeSet::from([false, true])),
+            "{}: whether it fires in its cases",
+            rule.alert
+        );
+    }
+}

@@ -1,0 +1,102 @@
+//! The unit of deploy/, checked with the program that will read it, systemd-analyze, and held
+//! against what the design says of privileges, pins and stopping.
+//!
+//! Not here: whether the service runs. That takes a booted system.
+
+mod deploy;
+mod tools;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use tempfile::TempDir;
+use tools::{SYSTEMD_ANALYZE, Verdict};
+
+const UNIT: &str = "systemd/poolwatch.service";
+
+/// Let systemd read a unit in a root of its own, where the files that the unit starts are programs
+/// and the targets it is ordered by exist: what is left to complain about is the unit.
+fn verify(unit: &str) -> Verdict {
+    let root = TempDir::new().expect("a temporary directory");
+    let write = |path: &str, content: &str| {
+        let path = root.path().join(path);
+        fs::create_dir_all(path.parent().expect("a file in a directory")).expect("a directory");
+        fs::write(path, content).expect("a file written");
+    };
+    for program in ["usr/bin/poolwatch", "bin/kill"] {
+        write(program, "");
+        make_executable(&root.path().join(program));
+    }
+    for target in ["sysinit", "basic", "shutdown", "network", "multi-user"] {
+        write(
+            &format!("usr/lib/systemd/system/{target}.target"),
+            "[Unit]\nDescription=stands in for the system's own\n",
+        );
+    }
+    write("etc/systemd/system/poolwatch.service", unit);
+    let root = format!("--root={}", root.path().display());
+    SYSTEMD_ANALYZE.ask(&[&root, "verify", "poolwatch.service"]).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn make_executable(path: &Path) {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("an executable file");
+}
+
+/// What a unit assigns to a key, in order.
+fn assigned<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
+    unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).collect()
+}
+
+#[test]
+fn systemd_reads_the_unit_without_a_complaint() {
+    // For a key it does not know systemd warns and still succeeds.
+    let verdict = verify(&deploy::text(UNIT));
+    assert!(verdict.success, "{}", verdict.said);
+    assert_eq!(verdict.said, "");
+}
+
+#[test]
+fn systemd_complains_about_a_fault_put_into_the_unit() {
+    const FAULTS: &[(&str, &str, &str)] = &[
+        ("an unknown key", "ReadWritePaths=", "ReadWritePath="),
+        ("a value that is none", "PrivateTmp=yes", "PrivateTmp=perhaps"),
+        ("a call nobody knows", "=bpf capset", "bpf perf_event_openn"),
+        ("a program not there", "/usr/bin/poolwatch run", "/usr/bin/elsewhere run"),
+    ];
+    let unit = deploy::text(UNIT);
+    for (fault, right, wrong) in FAULTS {
+        assert!(unit.contains(right), "{fault}: the unit lacks {right}");
+        let verdict = verify(&unit.replace(right, wrong));
+        assert!(!verdict.said.is_empty(), "{fault} went unnoticed");
+    }
+}
+
+#[test]
+fn the_service_holds_the_three_capabilities_of_the_design_and_can_gain_no_other() {
+    // Not systemd-analyze's to find: it passes over a capability that it does not know.
+    let unit = deploy::text(UNIT);
+    let three = ["CAP_BPF CAP_NET_ADMIN CAP_PERFMON"];
+    assert_eq!(assigned(&unit, "CapabilityBoundingSet"), three);
+    assert_eq!(assigned(&unit, "AmbientCapabilities"), three);
+    assert_eq!(assigned(&unit, "NoNewPrivileges"), ["yes"]);
+}
+
+#[test]
+fn stopping_the_service_leaves_the_kernel_half_counting() {
+    let unit = deploy::text(UNIT);
+    assert_eq!(assigned(&unit, "ExecStart"), ["/usr/bin/poolwatch run"]);
+    for key in ["ExecStop", "ExecStopPost"] {
+        assert_eq!(assigned(&unit, key), Vec::<&str>::new());
+    }
+}
+
+#[test]
+fn the_service_may_write_its_pins_and_nothing_that_would_take_them_away() {
+    let unit = deploy::text(UNIT);
+    assert!(assigned(&unit, "ReadWritePaths").contains(&"/sys/fs/bpf"));
+    // Each hides the host's bpffs, its interfaces or its user namespace, or makes the first read-only.
+    for key in ["ProtectKernelTunables", "PrivateNetwork", "PrivateUsers", "RootDirectory"] {
+        assert_eq!(assigned(&unit, key), Vec::<&str>::new(), "{key}");
+    }
+}
