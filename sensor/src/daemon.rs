@@ -17,6 +17,7 @@ use crate::bpf::tables::Tables;
 use crate::bpf::{self, Loaded};
 use crate::clock::now_ns;
 use crate::config::{Attach, Config};
+use crate::feeds::Feeds;
 use crate::flows::{Sweeper, View};
 use crate::selection::{Wanted, absent, select, stacked};
 use crate::state::{Interfaces, Reload, Shared, Slot, Standing, State, Watched};
@@ -33,6 +34,7 @@ pub struct Daemon {
     wanted: Vec<Wanted>,
     how: Attach,
     sweeper: Sweeper,
+    feeds: Feeds,
     warned_of: Vec<(String, String)>,
 }
 
@@ -43,6 +45,7 @@ impl Daemon {
     /// When the pins directory cannot be had, the kernel refuses, or the lists do not fit.
     pub fn load(config_path: Option<PathBuf>, config: &Config, lists: Watchlists) -> Result<Self> {
         let wanted = config.interfaces.iter().map(|text| Wanted::parse(text)).collect::<Result<_>>()?;
+        let feeds = Feeds::of(config);
         let pins = Pins::open(&config.state.pins)?;
         let (programs, mut maps) = bpf::load(&pins, &config.limits)?;
         let mut tables = Tables::take(&mut maps)?;
@@ -70,6 +73,7 @@ impl Daemon {
             wanted,
             how,
             sweeper,
+            feeds,
             warned_of: Vec::new(),
         })
     }
@@ -172,6 +176,8 @@ impl Daemon {
     /// leaves everything as it was. Interfaces, limits, pins and addresses are read at start only.
     pub fn reload(&mut self) {
         let loaded = Config::load(self.config_path.as_deref()).and_then(|config| {
+            // As they are before they are read: what changes meanwhile is a change.
+            self.feeds = Feeds::of(&config);
             let lists = Watchlists::load(&config)?;
             compile(&mut self.tables, lists, &config)
         });
@@ -197,6 +203,14 @@ impl Daemon {
     /// It could not start: takes back what it made. What an earlier daemon left goes on counting.
     pub async fn give_up(self) -> Result<()> {
         if self.pins.is_new() { self.remove().await } else { Ok(()) }
+    }
+
+    /// Reloads when a feed file is not what it was.
+    pub fn reload_changed_feeds(&mut self) {
+        if self.feeds.have_changed() {
+            tracing::info!("a feed file changed");
+            self.reload();
+        }
     }
 
     /// Takes everything off the interfaces and removes the pins, with all counts.
@@ -229,5 +243,5 @@ fn compile(tables: &mut Tables, lists: Watchlists, config: &Config) -> Result<Wa
     let compiled = Compiled::of_config(config, &lists, slot_of)?;
     tables.switch_to(&compiled)?;
     let sizes = [compiled.v4.len(), compiled.v6.len(), compiled.endpoints.len()];
-    Ok(Watched { lists, slots, compiled: sizes })
+    Ok(Watched { lists, slots, slots_taken: tables.slots_taken(), compiled: sizes })
 }

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod daemon;
+pub mod feeds;
 pub mod flows;
 pub mod http;
 pub mod metrics;

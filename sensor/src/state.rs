@@ -47,6 +47,8 @@ pub struct Watched {
     pub lists: Watchlists,
     /// In the order of the lists and their targets.
     pub slots: Vec<Slot>,
+    /// Slots of TOTALS that are taken, by targets that left the config as well.
+    pub slots_taken: usize,
     /// Entries of the compiled tables: IPv4 prefixes, IPv6 prefixes, endpoints.
     pub compiled: [usize; 3],
 }

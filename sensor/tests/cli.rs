@@ -182,7 +182,11 @@ fn status_without_a_daemon_names_the_address_that_it_asked() {
     for arguments in [["--config", &folder.config()], ["--listen", &free.to_string()]] {
         let said = poolwatch(["status"].iter().chain(&arguments));
         assert_eq!((said.code, said.out.as_str()), (Some(1), ""));
-        assert!(said.err.starts_with(&format!("poolwatch: no daemon answers at {free}: ")), "{}", said.err);
+        assert!(
+            said.err.starts_with(&format!("poolwatch: no daemon answers at {free} (is it running?): ")),
+            "{}",
+            said.err
+        );
         assert_eq!(said.err.lines().count(), 1, "{}", said.err);
     }
 }

@@ -22,6 +22,7 @@ fn metrics_are_in_the_text_format() {
     assert_eq!(answer.code, 200);
     let content_type = answer.header("content-type").expect("a type");
     assert!(content_type.starts_with("text/plain; version=0.0.4"), "{content_type}");
+    assert_eq!(answer.header("connection"), Some("close"), "one request a connection");
     let lines = ["# TYPE poolwatch_connections_total counter", "poolwatch_flows_evicted_total 29"];
     for line in lines {
         assert!(answer.body.lines().any(|found| found == line), "{line}:\n{}", answer.body);

@@ -146,3 +146,32 @@ fn a_reload_adds_what_is_new_keeps_the_counts_and_refuses_what_is_wrong() {
     assert_eq!(metrics.sum("poolwatch_packets_total", &[("target", "added")]), 1);
     assert_eq!(metrics.sum("poolwatch_connections_total", &[("target", "star-kp"), ("transport", "udp")]), 1);
 }
+
+#[test]
+fn a_feed_file_that_changes_is_read_again_and_a_bad_one_leaves_the_old() {
+    let (near, _far) = Namespace::pair();
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let feed = directory.path().join("list.netset");
+    fs::write(&feed, "198.51.100.0/24\n").expect("a feed");
+    let lists =
+        format!("[[watchlist]]\nname = \"list\"\n[[watchlist.feed]]\npath = \"{}\"\n", feed.display());
+    let daemon = Daemon::start(&near, &lists);
+    let prefixes = [("watchlist", "list"), ("kind", "prefixes")];
+    let (indicators, successful) =
+        ("poolwatch_watchlist_indicators", "poolwatch_config_last_reload_successful");
+    assert_eq!(daemon.metrics().sum(indicators, &prefixes), 1);
+
+    let replace = |text: &str| {
+        let new = directory.path().join("new");
+        fs::write(&new, text).expect("a feed");
+        fs::rename(new, &feed).expect("it takes the old one's place");
+    };
+    replace("198.51.100.0/24\n203.0.113.0/24\n");
+    daemon.wait_for("two prefixes", |metrics| metrics.sum(indicators, &prefixes) == 2);
+    replace("");
+    let metrics = daemon.wait_for("a refusal", |metrics| metrics.sum(successful, &[]) == 0);
+    assert_eq!(metrics.sum(indicators, &prefixes), 2, "the old list stays");
+    assert!(daemon.log().contains("list.netset"), "{}", daemon.log());
+    replace("203.0.113.0/24\n");
+    daemon.wait_for("one prefix", |metrics| metrics.sum(indicators, &prefixes) == 1);
+}

@@ -89,7 +89,7 @@ fn tagged() -> Vec<Case> {
         let counts = counts.connections(Local, Udp, 1).established(Local, Udp, 1);
         case(description, vec![leaves(tags), arrives(tags)], 1, &[(STAR_SLOT, counts)])
     };
-    let arrived = nothing().received(Udp, 1, 28).connections(Remote, Udp, 1);
+    let from_outside = nothing().received(Udp, 1, 28).connections(Remote, Udp, 1);
     let six = |source, destination, tags: &[u16]| from(source, destination).tagged(tags).syn(1);
     vec![
         both("802.1Q: in the data when it leaves, in the metadata when it arrives", &[VLAN]),
@@ -101,7 +101,7 @@ fn tagged() -> Vec<Case> {
             "of three tags that arrive one is in the metadata, and two are followed",
             vec![arrives(&[QINQ, VLAN, VLAN])],
             1,
-            &[(STAR_SLOT, arrived)],
+            &[(STAR_SLOT, from_outside)],
         ),
         case(
             "four tags that arrive are one more than we follow",

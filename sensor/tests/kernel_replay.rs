@@ -6,6 +6,7 @@
 #[path = "../../sensor-ebpf/tests/packets/build.rs"]
 mod build;
 #[allow(dead_code, reason = "replay's tests write captures of every kind")]
+#[allow(clippy::unwrap_used, reason = "a test may unwrap: its panic is its message")]
 #[path = "replay/captures.rs"]
 mod captures;
 mod support;
@@ -97,7 +98,7 @@ impl Exchange {
         vec![self.to().syn(100), self.to().syn(100), self.fro().rst(0, 101)]
     }
 
-    fn from_the_server(&self) -> Vec<Frame> {
+    fn opened_by_the_server(&self) -> Vec<Frame> {
         vec![self.fro().syn(1), self.to().syn_ack(9, 2), self.fro().ack(2, 10), self.to().rst(10, 2)]
     }
 
@@ -119,7 +120,7 @@ fn traffic() -> Vec<Frame> {
         frames.extend(port(5000, 3333).connection());
         frames.extend(port(5001, 443).connection());
         frames.extend(port(5002, 443).refused());
-        frames.extend(port(5003, 22).from_the_server());
+        frames.extend(port(5003, 22).opened_by_the_server());
         frames.extend(port(5004, 3333).middle());
         frames.extend([port(5005, 443).fro().syn_ack(900, 101), port(5006, 443).fro().rst(1, 1)]);
         frames.extend(port(5007, 53).datagrams());

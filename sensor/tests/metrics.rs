@@ -63,7 +63,7 @@ const VALUES: &[(&str, &[&str])] = &[
     ("kind", &["prefixes", "endpoints", "domains"]),
     ("map", &["TARGETS", "FLOWS", "PREFIXES_V4", "PREFIXES_V6", "ENDPOINTS"]),
     ("program", &["poolwatch_in", "poolwatch_out", "poolwatch_l3in", "poolwatch_l3out"]),
-    ("collector", &["traffic", "interfaces", "watchlists", "own"]),
+    ("collector", &["traffic", "interfaces", "watchlists", "own", "programs"]),
     (
         "reason",
         &[
@@ -288,6 +288,7 @@ fn a_collector_that_fails_says_so_and_the_others_still_export() {
     for (what, failing, gone, there) in [
         ("totals", "traffic", "poolwatch_connections_total", "poolwatch_undecoded_packets_total"),
         ("own", "own", "poolwatch_undecoded_packets_total", "poolwatch_connections_total"),
+        ("costs", "programs", "poolwatch_program_runs_total", "poolwatch_connections_total"),
     ] {
         let kernel = Told { unreadable: vec![what], ..made_up::busy() };
         let text = exported(&made_up::state(kernel, made_up::interfaces(), made_up::flows()));
@@ -296,7 +297,7 @@ fn a_collector_that_fails_says_so_and_the_others_still_export() {
             .filter(|sample| sample.name == "poolwatch_collector_success")
             .map(|sample| (sample.labels[0].1, sample.value))
             .collect();
-        let expected = ["traffic", "interfaces", "watchlists", "own"];
+        let expected = ["traffic", "interfaces", "watchlists", "own", "programs"];
         assert_eq!(success, expected.map(|name| (name, if name == failing { "0" } else { "1" })), "{what}");
         let names: BTreeSet<_> = samples(&text).iter().map(|sample| sample.name).collect();
         assert!(!names.contains(gone), "{what}: half of it would look like all of it");

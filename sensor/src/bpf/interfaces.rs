@@ -67,10 +67,12 @@ impl Netlink {
         let mut interfaces = Vec::new();
         while let Some(link) = links.try_next().await.context("listing interfaces")? {
             let (mut name, mut parent, mut controller) = (None, None, None);
+            let mut parent_is_elsewhere = false;
             for attribute in link.attributes {
                 match attribute {
                     LinkAttribute::IfName(found) => name = Some(found),
                     LinkAttribute::Link(index) => parent = Some(index),
+                    LinkAttribute::LinkNetNsId(_) => parent_is_elsewhere = true,
                     LinkAttribute::Controller(index) => controller = Some(index),
                     _ => {}
                 }
@@ -82,7 +84,8 @@ impl Netlink {
                 framing: Framing::of(link.header.link_layer_type),
                 is_up: link.header.flags.contains(LinkFlags::Up),
                 has_default_route: routed.contains(&link.header.index),
-                above: controller.or(parent).filter(|index| *index != 0),
+                // A parent in another namespace (a container's veth) has an index of that one.
+                above: controller.or(parent.filter(|_| !parent_is_elsewhere)).filter(|index| *index != 0),
             });
         }
         interfaces.sort_by_key(|interface| interface.index);

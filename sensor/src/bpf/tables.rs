@@ -66,6 +66,11 @@ impl Tables {
         Ok(slot)
     }
 
+    /// Slots that are somebody's.
+    pub fn slots_taken(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Writes down what an address stands for from now on. The one way into LEARNED.
     pub fn learn(&mut self, key: EndpointKey, learned: Learned) -> Result<()> {
         self.maps.learned.insert(Raw(key), Raw(learned), 0).context("writing LEARNED")

@@ -25,7 +25,7 @@ use crate::watchlists::Watchlists;
 const SETTLE: Duration = Duration::from_millis(20);
 /// They are looked at this often whatever netlink says.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// How often the flow table is swept.
+/// How often the flow table is swept, and the feed files are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// How long a shutdown waits for HTTP answers that are under way.
 const SHUTDOWN: Duration = Duration::from_secs(2);
@@ -87,7 +87,10 @@ pub async fn run(options: Options) -> Result<()> {
                 report(daemon.reconcile().await);
             }
             _ = look.tick() => report(daemon.reconcile().await),
-            _ = sweep.tick() => report(daemon.sweep().await),
+            _ = sweep.tick() => {
+                report(daemon.sweep().await);
+                daemon.reload_changed_feeds();
+            }
         }
     }
     tracing::info!(detach = options.detach_on_exit, "stopping");

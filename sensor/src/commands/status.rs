@@ -36,7 +36,7 @@ pub fn status(config: Option<&Path>, listen: Option<SocketAddr>, out: &mut impl 
         let mut answer = agent
             .get(format!("http://{address}{path}"))
             .call()
-            .with_context(|| format!("no daemon answers at {address}: is it running?"))?;
+            .with_context(|| format!("no daemon answers at {address} (is it running?)"))?;
         let text = answer.body_mut().with_config().limit(ANSWER_MAX_BYTES).read_to_string();
         Ok((answer.status().as_u16(), text.with_context(|| format!("http://{address}{path}"))?))
     };

@@ -4,6 +4,7 @@
 mod family;
 mod interfaces;
 mod own;
+mod programs;
 mod traffic;
 mod watchlists;
 
@@ -21,11 +22,12 @@ use family::{Family, gauge};
 /// What it collects, by the label value of `poolwatch_collector_*`.
 type Collector = (&'static str, fn(&State) -> Result<Vec<Family>>);
 
-const COLLECTORS: [Collector; 4] = [
+const COLLECTORS: [Collector; 5] = [
     ("traffic", traffic::collect),
     ("interfaces", interfaces::collect),
     ("watchlists", watchlists::collect),
     ("own", own::collect),
+    ("programs", programs::collect),
 ];
 
 /// The process' own metrics, from the client library.

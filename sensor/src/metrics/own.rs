@@ -1,5 +1,5 @@
-//! The sensor about itself: what it could not read or count, how full its maps are, what its
-//! programs cost, and which build it is.
+//! The sensor about itself: what it could not read or count, how full its maps are, and which
+//! build it is.
 
 use anyhow::Result;
 use sensor_ebpf::abi::{Uncounted, Undecoded, map};
@@ -30,7 +30,6 @@ pub(super) fn collect(state: &State) -> Result<Vec<Family>> {
 
     let mut families = vec![undecoded, uncounted, evicted, build];
     families.extend(sizes(state));
-    families.extend(costs(state)?);
     Ok(families)
 }
 
@@ -41,7 +40,7 @@ fn sizes(state: &State) -> [Family; 2] {
     let [v4, v6, endpoints] = watched.compiled.map(|len| len as u64);
     let limits = &state.limits;
     for (name, count, capacity) in [
-        (map::TARGETS, watched.slots.len() as u64, limits.targets),
+        (map::TARGETS, watched.slots_taken as u64, limits.targets),
         (map::FLOWS, state.flows.get().entries, limits.flows),
         ("PREFIXES_V4", v4, limits.prefixes),
         ("PREFIXES_V6", v6, limits.prefixes),
@@ -51,19 +50,4 @@ fn sizes(state: &State) -> [Family; 2] {
         capacities.count(&[("map", name)], u64::from(capacity));
     }
     [entries, capacities]
-}
-
-/// Only while `kernel.bpf_stats_enabled` is on does the kernel measure.
-fn costs(state: &State) -> Result<[Family; 2]> {
-    let mut runs =
-        counter("poolwatch_program_runs_total", "Runs of a program, while kernel.bpf_stats_enabled is on.");
-    let mut seconds = counter(
-        "poolwatch_program_run_seconds_total",
-        "Time spent in a program, while kernel.bpf_stats_enabled is on.",
-    );
-    for cost in state.kernel.costs()?.iter().filter(|cost| cost.runs > 0) {
-        runs.count(&[("program", cost.program)], cost.runs);
-        seconds.add(&[("program", cost.program)], cost.time.as_secs_f64());
-    }
-    Ok([runs, seconds])
 }

@@ -176,7 +176,8 @@ fn watched() -> (Config, Watched) {
     };
     let compiled = Compiled::of_config(&config, &lists, slot_of).expect("the lists fit");
     let compiled = [compiled.v4.len(), compiled.v6.len(), compiled.endpoints.len()];
-    (config, Watched { lists, slots, compiled })
+    let slots_taken = slots.len();
+    (config, Watched { lists, slots, slots_taken, compiled })
 }
 
 fn at(seconds: u64) -> SystemTime {

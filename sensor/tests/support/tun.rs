@@ -9,13 +9,13 @@ use rustix::ioctl::{Opcode, Setter, ioctl, opcode};
 
 use super::namespace::Namespace;
 
-/// include/uapi/linux/if_tun.h
+/// `include/uapi/linux/if_tun.h`
 const TUNSETIFF: Opcode = opcode::write::<i32>(b'T', 202);
 const IFF_TUN: u16 = 0x0001;
 /// Packets begin with their IP header.
 const IFF_NO_PI: u16 = 0x1000;
 
-/// `struct ifreq` (include/uapi/linux/if.h), as far as this request reads it.
+/// `struct ifreq` (`include/uapi/linux/if.h`), as far as this request reads it.
 #[repr(C)]
 struct Request {
     name: [u8; 16],
@@ -52,7 +52,7 @@ impl Tun {
     /// Every packet that has left through the interface since the last time.
     pub fn received(&self) -> Vec<Vec<u8>> {
         let mut packets = Vec::new();
-        let mut buffer = [0; 65_536];
+        let mut buffer = vec![0; 65_536];
         loop {
             match (&self.0).read(&mut buffer) {
                 Ok(len) => packets.push(buffer[..len].to_vec()),

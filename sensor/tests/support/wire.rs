@@ -44,7 +44,7 @@ fn index(namespace: &Namespace, interface: &str) -> i32 {
     i32::try_from(index).expect("the kernel's own type")
 }
 
-/// `struct sockaddr_ll` (include/uapi/linux/if_packet.h).
+/// `struct sockaddr_ll` (`include/uapi/linux/if_packet.h`).
 #[repr(C)]
 struct LinkAddress {
     family: u16,
