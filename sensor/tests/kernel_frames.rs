@@ -54,7 +54,7 @@ prefixes = ["198.51.100.0/24"]
 
 /// What is learned cannot be configured.
 const OF_LEARNED: [&str; 3] = [
-    "a learned address, on any port, beats the prefix",
+    "a learned address, on any port",
     "a learned address is known without ports as well",
     "an address learned with its port beats the prefix on that port",
 ];

@@ -9,16 +9,18 @@ use std::collections::{BTreeMap, HashMap};
 
 use aya::maps::{MapData, PerCpuArray};
 use aya::programs::{TestRun, TestRunOptions};
-use packets::build::Frame;
+use packets::build::{Frame, from};
 use packets::model::{Memory, endpoint_key};
-use packets::{Case, Runs, Step, cases, indicators};
+use packets::{Case, HOST, LEARNED, LEARNED_SLOT, Runs, Step, cases, indicators};
 use sensor::bpf::maps::{Maps, Raw};
 use sensor::bpf::pins::Pins;
 use sensor::bpf::tables::Tables;
 use sensor::bpf::{Programs, load};
 use sensor::config::Limits;
 use sensor::watchlists::Compiled;
-use sensor_ebpf::abi::{Address, Direction, Flow, FlowKey, Learned, Own, Totals, filter, map, program};
+use sensor_ebpf::abi::{
+    Address, Direction, Flow, FlowKey, Learned, Own, Totals, Transport, filter, map, program,
+};
 use sensor_ebpf::headers::Link;
 use support::PinsDirectory;
 
@@ -30,6 +32,7 @@ const NEXT: i32 = -1;
 struct Kernel {
     programs: Programs,
     maps: Maps,
+    tables: Tables,
     pins: Pins,
     _directory: PinsDirectory,
 }
@@ -46,7 +49,7 @@ impl Kernel {
             let learned = Learned { targets, expires_ns: u64::MAX };
             tables.learn(endpoint_key(ip, port), learned).expect("LEARNED has room");
         }
-        Self { programs, maps, pins, _directory: directory }
+        Self { programs, maps, tables, pins, _directory: directory }
     }
 
     fn run(&mut self, frame: &Frame, direction: Direction) {
@@ -263,5 +266,18 @@ fn the_verifier_walks_far_fewer_instructions_than_it_is_willing_to() {
         let walked = info.verified_instruction_count().expect("a kernel since 5.16");
         println!("{name}: {walked} instructions walked, {} bytes of machine code", info.size_jitted());
         assert!(walked < WILLING / 10, "{name}: {walked}");
+    }
+}
+
+#[test]
+fn what_was_learned_is_still_known_after_the_tables_are_switched() {
+    let mut kernel = Kernel::load();
+    let packet = from(HOST, LEARNED);
+    for switches in 0..3 {
+        kernel.run(&packet, Direction::Egress);
+        let packets =
+            kernel.totals()[&LEARNED_SLOT].packets[Direction::Egress as usize][Transport::Udp as usize];
+        assert_eq!(packets, switches + 1, "after {switches} switches");
+        kernel.tables.switch_to(&compiled()).expect("the tables fit");
     }
 }

@@ -24,8 +24,8 @@ pub const BOTH: &str = "175.45.176.9";
 pub const WATCHED_V6: &str = "2001:db8:77::5";
 /// Its port 3333 is an endpoint; the address is in the prefix of another watchlist.
 pub const POOL: &str = "203.0.113.7";
-/// Learned, whatever the port.
-pub const LEARNED: &str = "198.51.100.5";
+/// Learned, whatever the port; in no prefix.
+pub const LEARNED: &str = "198.18.0.5";
 /// Learned with port 4444; the address is in a prefix of the same watchlist.
 pub const LEARNED_PORT: &str = "198.51.100.6";
 /// Nobody's.

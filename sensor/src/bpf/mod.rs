@@ -2,6 +2,7 @@
 //! Nothing in here decides what is watched or what is shown.
 
 pub mod attach;
+mod filter;
 pub mod interfaces;
 mod log;
 pub mod maps;

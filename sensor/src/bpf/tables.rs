@@ -7,12 +7,12 @@
 use std::collections::HashMap;
 
 use anyhow::{Context, Result, bail, ensure};
-use aya::maps::{MapData, MapError};
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use aya::maps::MapError;
 use sensor_ebpf::abi::{
-    Address, Daemon, EndpointKey, Learned, NAME_MAX, SCHEMA, Settings, TargetName, filter, map,
+    Address, Daemon, EndpointKey, Learned, NAME_MAX, SCHEMA, Settings, TargetName, Version, filter,
 };
 
+use super::filter::Filter;
 use super::maps::{Maps, Raw, Writable};
 use crate::watchlists::Compiled;
 
@@ -73,7 +73,11 @@ impl Tables {
 
     /// Writes down what an address stands for from now on. The one way into LEARNED.
     pub fn learn(&mut self, key: EndpointKey, learned: Learned) -> Result<()> {
-        self.maps.learned.insert(Raw(key), Raw(learned), 0).context("writing LEARNED")
+        self.maps.learned.insert(Raw(key), Raw(learned), 0).context("writing LEARNED")?;
+        let Raw(now) = self.maps.settings.get(&0, 0).context("reading SETTINGS")?;
+        let (word, bit) = filter_bit(&key);
+        Filter::map(&self.maps.filter)?.set(now.generation as usize & 1, word, bit);
+        Ok(())
     }
 
     /// What the daemon counted about itself, in this life and earlier ones.
@@ -119,10 +123,25 @@ impl Tables {
             prefixes.insert(&key, Raw(*targets), 0).context("writing PREFIXES_V6")?;
         }
 
-        write_filter(&self.maps.filter, generation, &compiled.filter)?;
+        let mut covered = compiled.filter.clone();
+        for key in self.maps.learned.keys() {
+            let (word, bit) = filter_bit(&key.context("listing LEARNED")?.0);
+            covered[word] |= bit;
+        }
+        Filter::map(&self.maps.filter)?.write(generation, &covered)?;
         let settings = Settings { schema: SCHEMA, generation: next };
         self.maps.settings.set(0, Raw(settings), 0).context("writing SETTINGS")
     }
+}
+
+/// Word (within a generation) and bit of an address in the coverage filter.
+fn filter_bit(key: &EndpointKey) -> (usize, u64) {
+    let (word, bit) = if key.version == Version::V4 as u8 {
+        filter::v4_bit(&key.address)
+    } else {
+        filter::v6_bit(&key.address)
+    };
+    (word as usize, 1 << bit)
 }
 
 const FREE: TargetName = TargetName { watchlist: [0; NAME_MAX + 1], target: [0; NAME_MAX + 1] };
@@ -130,32 +149,6 @@ const FREE: TargetName = TargetName { watchlist: [0; NAME_MAX + 1], target: [0; 
 /// The first key of a map; asked for again after each removal, since no kernel skips that one.
 fn first<K>(mut keys: impl Iterator<Item = Result<K, MapError>>) -> Result<Option<K>> {
     keys.next().transpose().context("listing a table's keys")
-}
-
-/// Copies a bitmap into its half of FILTER, through memory that is shared with the kernel.
-fn write_filter(data: &MapData, generation: usize, words: &[u64]) -> Result<()> {
-    let half = filter::WORDS as usize;
-    ensure!(words.len() == half, "{}: {} words instead of {half}", map::FILTER, words.len());
-    let len_bytes = 2 * half * size_of::<u64>();
-    // SAFETY: a new mapping, at an address of the kernel's choice, of a map that is this long.
-    let base = unsafe {
-        mmap(
-            std::ptr::null_mut(),
-            len_bytes,
-            ProtFlags::READ | ProtFlags::WRITE,
-            MapFlags::SHARED,
-            data.fd(),
-            0,
-        )
-    }
-    .context("mapping FILTER")?;
-    // SAFETY: within the mapping, aligned to a page; only this daemon writes it, and the programs
-    // read this half only after the switch.
-    unsafe {
-        base.cast::<u64>().add(generation * half).copy_from_nonoverlapping(words.as_ptr(), half);
-    }
-    // SAFETY: the mapping made above, used nowhere else.
-    unsafe { munmap(base, len_bytes) }.context("unmapping FILTER")
 }
 
 fn bytes(name: &str) -> Result<[u8; NAME_MAX + 1]> {
