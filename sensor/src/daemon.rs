@@ -220,27 +220,29 @@ impl Daemon {
     }
 }
 
-/// Lists to tables, and the tables to the kernel.
+/// Lists to tables, and the tables to the kernel; whatever is wrong with them is found before
+/// anything is written.
 fn compile(tables: &mut Tables, lists: Watchlists, config: &Config) -> Result<Watched> {
     for note in &lists.notes {
         tracing::warn!("{note}");
     }
+    let targets =
+        || lists.lists.iter().flat_map(|list| list.targets.iter().map(move |target| (list, target)));
+    let planned = tables.plan(targets().map(|(list, target)| (&*list.name, &*target.name)));
+    // Asked for in this order, once a target.
+    let mut asked = planned.iter().copied();
+    let compiled = Compiled::of_config(config, &lists, |_, _| asked.next().flatten())?;
     let mut slots = Vec::new();
-    for list in &lists.lists {
-        for target in &list.targets {
-            slots.push(Slot {
-                watchlist: list.name.clone(),
-                target: target.name.clone(),
-                category: list.category.name(),
-                confidence: target.confidence.name(),
-                index: tables.slot(&list.name, &target.name)?,
-            });
-        }
+    for ((list, target), index) in targets().zip(planned.iter().flatten()) {
+        tables.assign(&list.name, &target.name, *index)?;
+        slots.push(Slot {
+            watchlist: list.name.clone(),
+            target: target.name.clone(),
+            category: list.category.name(),
+            confidence: target.confidence.name(),
+            index: *index,
+        });
     }
-    let slot_of = |watchlist: &str, target: &str| {
-        slots.iter().find(|slot| slot.watchlist == watchlist && slot.target == target).map(|slot| slot.index)
-    };
-    let compiled = Compiled::of_config(config, &lists, slot_of)?;
     tables.switch_to(&compiled)?;
     let sizes = [compiled.v4.len(), compiled.v6.len(), compiled.endpoints.len()];
     Ok(Watched { lists, slots, slots_taken: tables.slots_taken(), compiled: sizes })

@@ -244,3 +244,29 @@ fn pinned_maps_of_another_size_are_refused_with_the_remedy_and_go_on_counting() 
     assert_eq!(on_tcx(&near, TcAttachType::Egress), ["poolwatch_out"]);
     assert!(fs::exists(daemon.pins.path().join("maps/TOTALS")).expect("a path"));
 }
+
+#[test]
+fn a_reload_that_is_refused_takes_no_slots() {
+    let (near, _far) = Namespace::pair();
+    let top = "interfaces = [\"eth0\"]";
+    let daemon = Daemon::start_on(&near, PinsDirectory::new(), top, "[limits]\ntargets = 4\n", &[]);
+    let config = fs::read_to_string(daemon.config()).expect("its config");
+    let watch = |names: &[&str]| {
+        let list =
+            |name: &&str| format!("[[watchlist]]\nname = \"{name}\"\nprefixes = [\"198.51.100.0/24\"]\n");
+        let lists: String = names.iter().map(list).collect();
+        fs::write(daemon.config(), format!("{config}\n{lists}")).expect("a config");
+        daemon.signal(Signal::HUP);
+    };
+    let successful = "poolwatch_config_last_reload_successful";
+    watch(&["one", "two"]);
+    daemon.wait_for("five targets refused", |metrics| metrics.sum(successful, &[]) == 0);
+    assert_eq!(daemon.metrics().sum("poolwatch_map_entries", &[("map", "TARGETS")]), 3);
+    watch(&["three"]);
+    let metrics = daemon.wait_for("four targets", |metrics| metrics.sum(successful, &[]) == 1);
+    assert_eq!(metrics.sum("poolwatch_map_entries", &[("map", "TARGETS")]), 4);
+    // It left the config and keeps its slot, so that there is none for another.
+    watch(&["four"]);
+    daemon.wait_for("another refused", |metrics| metrics.sum(successful, &[]) == 0);
+    assert!(daemon.log().contains("no slot is free for four/four"), "{}", daemon.log());
+}

@@ -4,9 +4,9 @@
 //! The truth is in the daemon's memory: the tries are filled afresh, never merged, since kernels
 //! before 6.13 miscount a trie's entries on update in place (and can skip keys on iteration).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use aya::maps::MapError;
 use sensor_ebpf::abi::{
     Address, Daemon, EndpointKey, Learned, NAME_MAX, SCHEMA, Settings, TargetName, Version, filter,
@@ -43,27 +43,25 @@ impl Tables {
         Ok(Self { maps, slots })
     }
 
-    /// The slot of a target: the one that it has, or a free one that is its own from now on.
-    ///
-    /// # Errors
-    /// When TARGETS is full; targets that left the config keep their slots and their counts.
-    pub fn slot(&mut self, watchlist: &str, target: &str) -> Result<u32> {
-        let key = (watchlist.to_owned(), target.to_owned());
-        if let Some(slot) = self.slots.get(&key) {
-            return Ok(*slot);
-        }
-        let capacity = self.maps.targets.len();
-        let taken: std::collections::HashSet<u32> = self.slots.values().copied().collect();
-        let Some(slot) = (0..capacity).find(|slot| !taken.contains(slot)) else {
-            bail!(
-                "limits.targets: all {capacity} slots are taken, those of targets no longer configured among them: \
-                 `poolwatch detach` frees them, with all counts"
-            );
+    /// The slots of these targets, in their order: the ones that they have, or free ones that
+    /// [`Tables::assign`] will make theirs, or none when TARGETS is full. Targets that left the
+    /// config keep their slots and their counts. Nothing is written yet.
+    pub fn plan<'a>(&self, targets: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<Option<u32>> {
+        let taken: HashSet<u32> = self.slots.values().copied().collect();
+        let mut free = (0..self.maps.targets.len()).filter(|slot| !taken.contains(slot));
+        let mut slot = |(watchlist, target): (&str, &str)| {
+            let own = self.slots.get(&(watchlist.to_owned(), target.to_owned()));
+            own.copied().or_else(|| free.next())
         };
+        targets.into_iter().map(&mut slot).collect()
+    }
+
+    /// Makes a slot a target's own from now on.
+    pub fn assign(&mut self, watchlist: &str, target: &str, slot: u32) -> Result<()> {
         let name = TargetName { watchlist: bytes(watchlist)?, target: bytes(target)? };
         self.maps.targets.set(slot, Raw(name), 0).context("writing TARGETS")?;
-        self.slots.insert(key, slot);
-        Ok(slot)
+        self.slots.insert((watchlist.to_owned(), target.to_owned()), slot);
+        Ok(())
     }
 
     /// Slots that are somebody's.

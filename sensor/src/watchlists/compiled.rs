@@ -74,7 +74,11 @@ impl fmt::Display for CompileError {
                 watchlists.join(", ")
             ),
             Self::Slot { watchlist, target } => {
-                write!(f, "no slot is free for {watchlist}/{target}")
+                write!(
+                    f,
+                    "no slot is free for {watchlist}/{target}: targets that left the config keep theirs, \
+                     with their counts, until `poolwatch detach`"
+                )
             }
         }
     }
