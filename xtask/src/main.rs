@@ -6,6 +6,7 @@
 mod build;
 mod cargo;
 mod check;
+mod conformance;
 mod libtest;
 mod mutants;
 mod root;
@@ -59,6 +60,9 @@ enum Verb {
     /// Put faults into the classifier, one at a time, and see tests turn red
     #[command(after_help = "Example:\n  cargo xtask mutants")]
     Mutants,
+    /// Compare what is counted in real captures with capinfos, tshark and a wire; asks for root
+    #[command(after_help = "Example:\n  cargo xtask conformance --captures ../captures")]
+    Conformance(conformance::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -72,6 +76,7 @@ fn main() -> ExitCode {
             Err(error) => Err(error),
         },
         Verb::Mutants => mutants::mutants(),
+        Verb::Conformance(arguments) => conformance::conformance(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
