@@ -71,6 +71,22 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// Keys that are read at start only and that `newer` has changed.
+    pub fn read_at_start(&self, newer: &Self) -> Vec<&'static str> {
+        [
+            ("interfaces", self.interfaces != newer.interfaces),
+            ("attach", self.attach != newer.attach),
+            ("state.pins", self.state != newer.state),
+            ("http", self.http != newer.http),
+            ("limits", self.limits != newer.limits),
+        ]
+        .into_iter()
+        .filter_map(|(key, changed)| changed.then_some(key))
+        .collect()
+    }
+}
+
 /// How the programs are attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -28,6 +28,8 @@ pub struct Daemon {
     pub state: Arc<State>,
     kernel: Arc<Loaded>,
     config_path: Option<PathBuf>,
+    /// As it was written when the daemon started.
+    config: Config,
     pins: Pins,
     tables: Tables,
     netlink: Netlink,
@@ -43,8 +45,12 @@ impl Daemon {
     ///
     /// # Errors
     /// When the pins directory cannot be had, the kernel refuses, or the lists do not fit.
-    pub fn load(config_path: Option<PathBuf>, config: &Config, lists: Watchlists) -> Result<Self> {
-        let wanted = config.interfaces.iter().map(|text| Wanted::parse(text)).collect::<Result<_>>()?;
+    pub fn load(
+        config_path: Option<PathBuf>,
+        config: &Config,
+        wanted: Vec<Wanted>,
+        lists: Watchlists,
+    ) -> Result<Self> {
         let feeds = Feeds::of(config);
         let pins = Pins::open(&config.state.pins)?;
         let (programs, mut maps) = bpf::load(&pins, &config.limits)?;
@@ -67,6 +73,7 @@ impl Daemon {
             state,
             kernel,
             config_path,
+            config: config.clone(),
             pins,
             tables,
             netlink,
@@ -111,7 +118,9 @@ impl Daemon {
         let mut standings = BTreeMap::new();
         for interface in &selected {
             let standing = match before.0.get(&interface.name) {
-                Some(Standing::Attached { index, hook }) if *index == interface.index => {
+                Some(Standing::Attached { index, hook })
+                    if *index == interface.index && attach::is_written_down(&self.pins, *index) =>
+                {
                     Standing::Attached { index: *index, hook: *hook }
                 }
                 earlier => self.attach(interface, earlier).await,
@@ -178,6 +187,10 @@ impl Daemon {
         let loaded = Config::load(self.config_path.as_deref()).and_then(|config| {
             // As they are before they are read: what changes meanwhile is a change.
             self.feeds = Feeds::of(&config);
+            for key in self.config.read_at_start(&config) {
+                tracing::warn!(key, "changed in the config; it takes effect at the next start");
+            }
+            let config = Config { limits: self.state.limits.clone(), ..config };
             let lists = Watchlists::load(&config)?;
             compile(&mut self.tables, lists, &config)
         });
@@ -193,6 +206,14 @@ impl Daemon {
                 self.state.reload.set(Reload { successful: false, ..before });
             }
         }
+    }
+
+    /// Is there something to go on with?
+    ///
+    /// # Errors
+    /// When the pins directory was removed: the programs went with it, and another daemon may come.
+    pub fn check_in_place(&self) -> Result<()> {
+        self.pins.check_in_place()
     }
 
     /// It runs: what it made in the pins directory stays.

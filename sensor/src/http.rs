@@ -14,7 +14,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
@@ -32,6 +32,9 @@ const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub const CONNECTIONS_MAX: usize = 64;
 /// From a connection's first byte to the last of its answer.
 pub const CONNECTION_TIME: Duration = Duration::from_secs(10);
+/// From a connection's first byte to the last of the request's head: clients that never finish
+/// must not keep a scraper waiting for as long as it is willing to wait.
+pub const HEAD_TIME: Duration = Duration::from_secs(2);
 /// A request's head; a larger one is answered with 431.
 pub const HEAD_MAX_BYTES: usize = 16 << 10;
 /// After a connection could not be taken, when no descriptor is left for instance.
@@ -48,6 +51,7 @@ pub async fn serve(listener: TcpListener, state: Arc<State>, mut stop: watch::Re
     let service = TowerToHyperService::new(router(state));
     let mut http = http1::Builder::new();
     http.keep_alive(false).max_buf_size(HEAD_MAX_BYTES);
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let open = GracefulShutdown::new();
     loop {

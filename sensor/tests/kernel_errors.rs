@@ -175,3 +175,36 @@ fn a_feed_file_that_changes_is_read_again_and_a_bad_one_leaves_the_old() {
     replace("203.0.113.0/24\n");
     daemon.wait_for("one prefix", |metrics| metrics.sum(indicators, &prefixes) == 1);
 }
+
+#[test]
+fn a_daemon_whose_pins_are_removed_ends_and_says_so_and_a_removed_link_is_made_again() {
+    let (near, _far) = Namespace::pair();
+    let mut daemon = Daemon::start(&near, "");
+    let links = daemon.pins.path().join("links");
+    for link in fs::read_dir(&links).expect("the directory").flatten() {
+        fs::remove_file(link.path()).expect("a link's pin");
+    }
+    daemon.wait_for("two links again", |_| fs::read_dir(&links).expect("the directory").count() == 2);
+    fs::remove_dir_all(daemon.pins.path()).expect("the pins");
+    assert_eq!(daemon.wait().code(), Some(1));
+    let log = daemon.log();
+    assert!(log.lines().last().is_some_and(|last| last.contains("was removed while it was in use")), "{log}");
+}
+
+#[test]
+fn a_reload_names_the_keys_that_wait_for_the_next_start_and_keeps_to_the_old_ones() {
+    let (near, _far) = Namespace::pair();
+    let daemon = Daemon::start(&near, "");
+    let before = fs::read_to_string(daemon.config()).expect("its config");
+    let config = before.replace("eth0", "eth1");
+    fs::write(daemon.config(), format!("{config}\n[limits]\ntargets = 2\n")).expect("a config");
+    daemon.signal(Signal::HUP);
+    daemon.wait_for("a reload", |_| daemon.log().contains("reloaded"));
+    for key in ["interfaces", "limits"] {
+        assert!(daemon.log().contains(&format!("key=\"{key}\"")), "{}", daemon.log());
+    }
+    assert!(!daemon.log().contains("key=\"attach\""), "{}", daemon.log());
+    let metrics = daemon.metrics();
+    assert_eq!(metrics.sum("poolwatch_config_last_reload_successful", &[]), 1);
+    assert_eq!(metrics.sum("poolwatch_interface_attached", &[("interface", "eth0")]), 2);
+}

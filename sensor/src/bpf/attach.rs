@@ -218,6 +218,15 @@ impl Place<'_> {
     }
 }
 
+/// Is it still written down that both directions hang on the interface with this index? Who
+/// removes a link's pin detaches its program.
+pub fn is_written_down(pins: &Pins, index: u32) -> bool {
+    let prefixes = Direction::ALL.map(|direction| format!("{index}_{}", name(direction)));
+    let Ok(entries) = fs::read_dir(pins.links()) else { return false };
+    let names: Vec<_> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    prefixes.iter().all(|prefix| names.iter().any(|name| name.starts_with(prefix.as_str())))
+}
+
 /// Takes both directions off an interface, as far as they are on it. `interface`: its name, where
 /// it still has one.
 pub async fn detach(netlink: &Netlink, pins: &Pins, index: u32, interface: Option<&str>) -> Result<()> {

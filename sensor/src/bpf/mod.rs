@@ -77,8 +77,8 @@ pub fn load(pins: &Pins, limits: &Limits) -> Result<(Programs, Maps)> {
     allow_locked_memory();
     let mut loader = EbpfLoader::new();
     let capacities = capacities(limits);
-    for (name, entries) in &capacities {
-        loader.map_max_entries(name, *entries);
+    for sized in &capacities {
+        loader.map_max_entries(sized.map, sized.entries);
     }
     pins.check_maps(OBJECT, &capacities)?;
     let level = log::level();
@@ -108,20 +108,26 @@ fn allow_locked_memory() {
     }
 }
 
-/// Entries of the maps whose size the config sets.
-fn capacities(limits: &Limits) -> Vec<(&'static str, u32)> {
-    let mut entries = vec![
-        (map::TARGETS, limits.targets),
-        (map::TOTALS, limits.targets),
-        (map::FINDINGS, limits.targets),
-        (map::FLOWS, limits.flows),
-    ];
+/// A map whose size the config sets.
+struct Capacity {
+    map: &'static str,
+    entries: u32,
+    /// The key of the config that sets it.
+    key: &'static str,
+}
+
+fn capacities(limits: &Limits) -> Vec<Capacity> {
+    let (targets, flows) = (("limits.targets", limits.targets), ("limits.flows", limits.flows));
+    let (prefixes, endpoints) =
+        (("limits.prefixes", limits.prefixes), ("limits.endpoints", limits.endpoints));
+    let mut sized =
+        vec![(map::TARGETS, targets), (map::TOTALS, targets), (map::FINDINGS, targets), (map::FLOWS, flows)];
     for generation in 0..2 {
-        entries.push((map::ENDPOINTS[generation], limits.endpoints));
-        entries.push((map::PREFIXES_V4[generation], limits.prefixes));
-        entries.push((map::PREFIXES_V6[generation], limits.prefixes));
+        sized.push((map::ENDPOINTS[generation], endpoints));
+        sized.push((map::PREFIXES_V4[generation], prefixes));
+        sized.push((map::PREFIXES_V6[generation], prefixes));
     }
-    entries
+    sized.into_iter().map(|(map, (key, entries))| Capacity { map, entries, key }).collect()
 }
 
 /// Refuses to start halfway: every capability is there, or the first that is not is named.

@@ -15,6 +15,8 @@ use aya::maps::MapInfo;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::Capacity;
+
 /// Magic number of a bpffs (`BPF_FS_MAGIC`, include/uapi/linux/magic.h).
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 /// Where a bpffs is mounted by convention, and by systemd.
@@ -24,7 +26,7 @@ const BPF_FS: &str = "/sys/fs/bpf";
 #[derive(Debug)]
 pub struct Pins {
     root: PathBuf,
-    _lock: OwnedFd,
+    lock: OwnedFd,
     /// It was made by this process, which has not yet decided to keep it.
     is_new: bool,
 }
@@ -62,7 +64,7 @@ impl Pins {
             rustix::fs::open(root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
                 .with_context(named)?;
         match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { root: root.to_owned(), _lock: directory, is_new }),
+            Ok(()) => Ok(Self { root: root.to_owned(), lock: directory, is_new }),
             Err(Errno::WOULDBLOCK) => {
                 let holder = holder(root).map_or("another daemon".to_owned(), |pid| format!("process {pid}"));
                 bail!("state.pins: {} is locked by {holder}: one daemon a directory", root.display());
@@ -81,33 +83,59 @@ impl Pins {
         self.root.join("links")
     }
 
+    /// Is the directory still the one that was locked?
+    ///
+    /// # Errors
+    /// When it was removed, and what it kept attached with it.
+    pub fn check_in_place(&self) -> Result<()> {
+        let ours = rustix::fs::fstat(&self.lock).context("state.pins")?;
+        let there = fs::metadata(&self.root).map(|found| (found.dev(), found.ino()));
+        let complete = there.is_ok_and(|there| there == (ours.st_dev, ours.st_ino))
+            && self.maps().is_dir()
+            && self.links().is_dir();
+        ensure!(
+            complete,
+            "state.pins: {} was removed while it was in use, and the programs were detached with it; \
+             start again",
+            self.root.display()
+        );
+        Ok(())
+    }
+
     /// Compares what is pinned with what `object` would make, with `capacities` for its sizes.
-    pub(super) fn check_maps(&self, object: &[u8], capacities: &[(&str, u32)]) -> Result<()> {
+    pub(super) fn check_maps(&self, object: &[u8], capacities: &[Capacity]) -> Result<()> {
         let object = aya_obj::Object::parse(object).context("reading the embedded kernel half")?;
         for (name, wanted) in &object.maps {
             let path = self.maps().join(name);
             if !path.exists() {
                 continue;
             }
-            let entries = capacities
-                .iter()
-                .find(|(sized, _)| sized == name)
-                .map_or(wanted.max_entries(), |(_, entries)| *entries);
+            let sized = capacities.iter().find(|sized| sized.map == name);
             let found = MapInfo::from_pin(&path).with_context(|| format!("{}", path.display()))?;
+            if let Some(Capacity { key, entries, .. }) = sized
+                && found.max_entries() != *entries
+            {
+                bail!(
+                    "{key}: the config says {entries}, and the maps pinned in {} were made with {}: set it back, \
+                     or `poolwatch detach` removes them, with their counts",
+                    self.maps().display(),
+                    found.max_entries()
+                );
+            }
             let found_type = found.map_type().with_context(|| format!("{}", path.display()))?;
             let differs = [
                 ("type", found_type as u32, wanted.map_type()),
                 ("key size", found.key_size(), wanted.key_size()),
                 ("value size", found.value_size(), wanted.value_size()),
-                ("capacity", found.max_entries(), entries),
+                ("capacity", found.max_entries(), sized.map_or(wanted.max_entries(), |sized| sized.entries)),
                 ("flags", found.map_flags(), wanted.map_flags()),
             ]
             .into_iter()
             .find(|(_, found, wanted)| found != wanted);
             if let Some((what, found, wanted)) = differs {
                 bail!(
-                    "state.pins: {} was made with {what} {found} and this poolwatch with this config needs {wanted}: \
-                     the limits or the version changed; `poolwatch detach` removes the old one with its counts",
+                    "state.pins: {} was made with {what} {found} and this poolwatch needs {wanted}: another version \
+                     made it; `poolwatch detach` removes it, with its counts",
                     path.display()
                 );
             }

@@ -17,6 +17,7 @@ use crate::bpf::{check_capabilities, interfaces};
 use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::http;
+use crate::selection::Wanted;
 use crate::state::Standing;
 use crate::watchlists::Watchlists;
 
@@ -45,10 +46,9 @@ pub struct Options {
 /// # Errors
 /// Whatever keeps it from starting; then nothing is left attached that was not before.
 pub async fn run(options: Options) -> Result<()> {
-    let mut config = Config::load(options.config.as_deref())?;
-    if !options.interfaces.is_empty() {
-        config.interfaces.clone_from(&options.interfaces);
-    }
+    let config = Config::load(options.config.as_deref())?;
+    let interfaces = if options.interfaces.is_empty() { &config.interfaces } else { &options.interfaces };
+    let wanted = interfaces.iter().map(|text| Wanted::parse(text)).collect::<Result<Vec<_>>>()?;
     let lists = Watchlists::load(&config)?;
     check_capabilities()?;
 
@@ -58,7 +58,7 @@ pub async fn run(options: Options) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("signals")?;
     let mut hangup = signal(SignalKind::hangup()).context("signals")?;
 
-    let mut daemon = Daemon::load(options.config, &config, lists)?;
+    let mut daemon = Daemon::load(options.config, &config, wanted, lists)?;
     daemon.require_named(&options.interfaces).await?;
     let mut changes = interfaces::changes()?;
     if let Err(error) = start(&mut daemon).await {
@@ -84,9 +84,13 @@ pub async fn run(options: Options) -> Result<()> {
                     changes = interfaces::changes()?;
                 }
                 settle(&mut changes).await;
+                daemon.check_in_place()?;
                 report(daemon.reconcile().await);
             }
-            _ = look.tick() => report(daemon.reconcile().await),
+            _ = look.tick() => {
+                daemon.check_in_place()?;
+                report(daemon.reconcile().await);
+            }
             _ = sweep.tick() => {
                 report(daemon.sweep().await);
                 daemon.reload_changed_feeds();
