@@ -6,31 +6,14 @@ use std::collections::BTreeMap;
 
 use packets::build::from;
 use packets::model::{Indicators, Memory};
-use packets::{Case, HOST, STAR, STAR_SLOT, Step, cases, indicators};
+use packets::{HOST, STAR, STAR_SLOT, cases, indicators};
 use sensor_ebpf::abi::{Direction, Side, TargetSet, Totals, Transport, Uncounted};
-
-const SECOND: u64 = 1_000_000_000;
-
-fn play(case: &Case) -> Memory {
-    let (memory, indicators) = (Memory::default(), indicators());
-    memory.now_ns.set(1000 * SECOND);
-    for step in &case.steps {
-        match step {
-            Step::Packet(direction, frame) => {
-                memory.observe(frame, *direction, &indicators);
-                memory.now_ns.set(memory.now_ns.get() + 1);
-            }
-            Step::Wait(seconds) => memory.now_ns.set(memory.now_ns.get() + seconds * SECOND),
-        }
-    }
-    memory
-}
 
 #[test]
 fn every_packet_of_the_table_is_counted_as_it_says_and_nothing_else_is() {
     let mut failures = Vec::new();
     for case in cases::all() {
-        let memory = play(&case);
+        let memory = Memory::of(&case);
         let totals: BTreeMap<u32, Totals> = memory
             .totals
             .borrow()

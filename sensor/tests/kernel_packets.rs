@@ -11,7 +11,7 @@ use aya::maps::{MapData, PerCpuArray};
 use aya::programs::{TestRun, TestRunOptions};
 use packets::build::{Frame, from};
 use packets::model::{Memory, endpoint_key};
-use packets::{Case, HOST, LEARNED, LEARNED_SLOT, Runs, Step, cases, indicators};
+use packets::{HOST, LEARNED, LEARNED_SLOT, Runs, Step, cases, indicators};
 use sensor::bpf::maps::{Maps, Raw};
 use sensor::bpf::pins::Pins;
 use sensor::bpf::tables::Tables;
@@ -174,21 +174,6 @@ fn timeless(flows: &HashMap<FlowKey, Flow>) -> BTreeMap<String, Flow> {
         .collect()
 }
 
-/// What the host build makes of the same case.
-fn model(case: &Case) -> Memory {
-    let (memory, indicators) = (Memory::default(), indicators());
-    memory.now_ns.set(1000 * SECOND);
-    for step in &case.steps {
-        match step {
-            Step::Packet(direction, frame) => {
-                memory.observe(frame, *direction, &indicators);
-            }
-            Step::Wait(seconds) => memory.now_ns.set(memory.now_ns.get() + seconds * SECOND),
-        }
-    }
-    memory
-}
-
 #[test]
 fn the_kernel_counts_every_packet_of_the_table_as_it_says_and_as_the_host_does() {
     let mut kernel = Kernel::load();
@@ -210,7 +195,7 @@ fn the_kernel_counts_every_packet_of_the_table_as_it_says_and_as_the_host_does()
         if own.undecoded != case.own_undecoded() || own.uncounted != [0; 4] {
             failures.push(format!("{}: {own:?}", case.description));
         }
-        let model = model(&case);
+        let model = Memory::of(&case);
         let modelled = timeless(&model.flows.borrow());
         if timeless(&flows) != modelled {
             failures.push(format!(

@@ -14,6 +14,7 @@ use sensor_ebpf::flow::begin;
 use sensor_ebpf::packet::Captured;
 
 use super::build::Frame;
+use super::{Case, Step, indicators};
 
 /// What is watched: the compiled indicators, with their sets of slots.
 #[derive(Clone, Debug, Default)]
@@ -81,6 +82,24 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// After all of a case's packets, a nanosecond apart, and its silences.
+    pub fn of(case: &Case) -> Self {
+        const SECOND: u64 = 1_000_000_000;
+        let (memory, indicators) = (Self::default(), indicators());
+        memory.now_ns.set(1000 * SECOND);
+        for step in &case.steps {
+            let passed_ns = match step {
+                Step::Packet(direction, frame) => {
+                    memory.observe(frame, *direction, &indicators);
+                    1
+                }
+                Step::Wait(seconds) => seconds * SECOND,
+            };
+            memory.now_ns.set(memory.now_ns.get() + passed_ns);
+        }
+        memory
+    }
+
     pub fn observe(&self, frame: &Frame, direction: Direction, tables: &impl Tables) {
         let bytes = frame.bytes();
         let packet = Captured { aggregate: frame.aggregate, ..Captured::from(&bytes[..]) };
