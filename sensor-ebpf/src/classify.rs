@@ -58,21 +58,21 @@ pub fn classify(
         Direction::Egress => (headers.destination, headers.source),
         Direction::Ingress => (headers.source, headers.destination),
     };
-    let flow = headers.ports.map(|ports| {
-        let (remote_port, local_port) = match direction {
-            Direction::Egress => (ports.destination, ports.source),
-            Direction::Ingress => (ports.source, ports.destination),
-        };
-        FlowKey {
-            remote,
-            local,
-            remote_port,
-            local_port,
-            transport: headers.transport as u8,
-            version: headers.version as u8,
-            reserved: 0,
-        }
-    });
+    let ports = headers.ports;
+    let (remote_port, local_port) = match direction {
+        Direction::Egress => (ports.destination, ports.source),
+        Direction::Ingress => (ports.source, ports.destination),
+    };
+    let key = FlowKey {
+        remote,
+        local,
+        remote_port,
+        local_port,
+        transport: headers.transport as u8,
+        version: headers.version as u8,
+        reserved: 0,
+    };
+    let flow = headers.has_ports.then_some(key);
     let port = flow.map(|key| key.remote_port);
     Ok(Observation {
         direction,

@@ -66,7 +66,7 @@ pub struct Segment {
 }
 
 /// Source and destination port, host byte order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ports {
     pub source: u16,
     pub destination: u16,
@@ -82,8 +82,11 @@ pub struct Headers {
     /// IPv4 total length, IPv6 payload length + 40; where that field is 0 (BIG TCP),
     /// the length from the network header on.
     pub bytes: u32,
-    /// `None` for ICMP and others, for later fragments and for broken transport headers.
-    pub ports: Option<Ports>,
+    /// Meaningful where `has_ports` says so. Not an `Option`: what is undefined in a `None` may end
+    /// up on the stack, and kernels before 6.3 (commit 6715df8d5d24) refuse to read that back.
+    pub ports: Ports,
+    /// Not for ICMP and others, for later fragments and for broken transport headers.
+    pub has_ports: bool,
     /// All zero unless TCP.
     pub segment: Segment,
     /// Offset of the payload from the link header, in bytes.

@@ -38,7 +38,8 @@ pub(super) fn transport(packet: &impl Packet, network: &Network) -> Headers {
         destination: network.destination,
         transport,
         bytes: network.bytes,
-        ports: None,
+        ports: Ports::default(),
+        has_ports: false,
         segment: Segment::default(),
         payload_offset: network.end,
         payload_len: 0,
@@ -79,7 +80,8 @@ fn tcp(packet: &impl Packet, offset: u32, end: u32, headers: &mut Headers) {
         return;
     }
     headers.flaw = None;
-    headers.ports = Some(split(ports));
+    headers.ports = split(ports);
+    headers.has_ports = true;
     headers.segment = Segment {
         sequence: u32::from_be(sequence),
         acknowledgement: u32::from_be(acknowledgement),
@@ -109,7 +111,8 @@ fn udp(packet: &impl Packet, offset: u32, end: u32, whole: bool, headers: &mut H
         length
     } - UDP_LEN;
     headers.flaw = None;
-    headers.ports = Some(split(ports));
+    headers.ports = split(ports);
+    headers.has_ports = true;
     headers.payload_offset = offset + UDP_LEN;
     headers.payload_len = payload;
 }
