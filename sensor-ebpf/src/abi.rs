@@ -11,7 +11,7 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Version of this file; pinned maps of another schema are never reused in place.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// Names of the maps, as they stand in the object and in the pins directory.
 pub mod map {
@@ -22,9 +22,7 @@ pub mod map {
     pub const FLOWS: &str = "FLOWS";
     pub const CLAIMS: &str = "CLAIMS";
     pub const FILTER: &str = "FILTER";
-    pub const ENDPOINTS: [&str; 2] = ["ENDPOINTS_0", "ENDPOINTS_1"];
-    pub const PREFIXES_V4: [&str; 2] = ["PREFIXES_V4_0", "PREFIXES_V4_1"];
-    pub const PREFIXES_V6: [&str; 2] = ["PREFIXES_V6_0", "PREFIXES_V6_1"];
+    pub const TABLES: &str = "TABLES";
     pub const LEARNED: &str = "LEARNED";
     pub const STREAMS: &str = "STREAMS";
     pub const SAMPLES: &str = "SAMPLES";
@@ -251,13 +249,12 @@ impl Default for TargetSet {
     }
 }
 
-/// SETTINGS: one entry, written by the daemon, read on every packet.
+/// SETTINGS: one entry, written by the daemon: what the other maps are.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Settings {
     pub schema: u32,
-    /// Which of the two generations of FILTER, ENDPOINTS and PREFIXES is active: 0 or 1.
-    pub generation: u32,
+    pub reserved: u32,
 }
 
 /// Longest name of a watchlist or a target, in bytes.
@@ -500,8 +497,7 @@ impl Claim {
     pub const SUCCEEDED: u64 = u64::MAX - 1;
 }
 
-/// ENDPOINTS and LEARNED: an address with a port; port 0 in LEARNED: every port.
-/// An `ip:port` indicator names no transport and matches TCP and UDP alike.
+/// LEARNED: an address with a port; port 0: every port.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EndpointKey {
@@ -521,32 +517,46 @@ pub struct Learned {
     pub expires_ns: u64,
 }
 
-/// FILTER: one generation is a bitmap with a bit for each IPv4 /24, then one with a bit
-/// for each hash of the first 32 bits of an IPv6 address, in 64-bit words.
+/// FILTER: three bitmaps in 64-bit words: a bit for each IPv4 /24 that may concern someone, one
+/// for each hash of the first 32 bits of such an IPv6 address, and one for each hash of an address
+/// in LEARNED. There is one, and it is true of every generation of the tables: it holds the bits
+/// of the old one and of the new one while they change.
 pub mod filter {
     use super::Address;
 
     pub const V4_WORDS: u32 = 1 << 18;
     pub const V6_BITS_LOG2: u32 = 20;
     pub const V6_WORDS: u32 = 1 << (V6_BITS_LOG2 - 6);
-    /// Words of one generation; the second follows the first.
-    pub const WORDS: u32 = V4_WORDS + V6_WORDS;
+    pub const LEARNED_BITS_LOG2: u32 = 20;
+    pub const LEARNED_WORDS: u32 = 1 << (LEARNED_BITS_LOG2 - 6);
+    /// Words of the bitmaps that lists fill; those of what was learned follow.
+    pub const LISTED_WORDS: u32 = V4_WORDS + V6_WORDS;
+    pub const WORDS: u32 = LISTED_WORDS + LEARNED_WORDS;
     /// An IPv6 prefix shorter than this sets the whole IPv6 bitmap.
     pub const V6_SHORTEST: u8 = 16;
+    /// Fibonacci hashing (Knuth, TAOCP 3, 6.4).
+    const GOLDEN: u32 = 0x9e37_79b1;
 
-    /// Word (within a generation) and bit of an IPv4 address.
+    /// Word and bit of an IPv4 address.
     #[inline(always)]
     pub const fn v4_bit(address: &Address) -> (u32, u32) {
         let block = u32::from_be(address.v4_word()) >> 8;
         (block >> 6, block & 63)
     }
 
-    /// Word (within a generation) and bit of an IPv6 address: Fibonacci hashing
-    /// (Knuth, TAOCP 3, 6.4) of its first 32 bits.
+    /// Word and bit of an IPv6 address.
     #[inline(always)]
     pub const fn v6_bit(address: &Address) -> (u32, u32) {
-        let hash = u32::from_be(address.0[0]).wrapping_mul(0x9e37_79b1) >> (32 - V6_BITS_LOG2);
+        let hash = u32::from_be(address.0[0]).wrapping_mul(GOLDEN) >> (32 - V6_BITS_LOG2);
         (V4_WORDS + (hash >> 6), hash & 63)
+    }
+
+    /// Word and bit of an address in LEARNED.
+    #[inline(always)]
+    pub const fn learned_bit(address: &Address) -> (u32, u32) {
+        let [a, b, c, d] = address.0;
+        let hash = (a ^ b ^ c ^ d).wrapping_mul(GOLDEN) >> (32 - LEARNED_BITS_LOG2);
+        (LISTED_WORDS + (hash >> 6), hash & 63)
     }
 }
 
@@ -621,26 +631,6 @@ pub struct Daemon {
     pub events_dropped: [u64; 4],
 }
 
-/// PREFIXES: key of a longest-prefix-match trie (`BPF_MAP_TYPE_LPM_TRIE`), IPv4.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PrefixV4 {
-    /// 0 to 32.
-    pub len_bits: u32,
-    /// Network byte order.
-    pub address: u32,
-}
-
-/// PREFIXES: likewise, IPv6.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PrefixV6 {
-    /// 0 to 128.
-    pub len_bits: u32,
-    /// Network byte order.
-    pub address: [u32; 4],
-}
-
 const _: () = {
     assert!(size_of::<Settings>() == 8);
     assert!(size_of::<TargetName>() == 128);
@@ -655,6 +645,4 @@ const _: () = {
     assert!(size_of::<SampleHeader>() == 72);
     assert!(size_of::<Findings>() == 64);
     assert!(size_of::<Daemon>() == 48);
-    assert!(size_of::<PrefixV4>() == 8);
-    assert!(size_of::<PrefixV6>() == 20);
 };

@@ -3,23 +3,25 @@
 //!
 //! Only the remote address is looked up (the destination on egress, the source on
 //! ingress). A coverage filter answers "no" for nearly all packets in one load; only
-//! behind it come the endpoint, what was learned and the prefixes, in the order in which
-//! they beat one another. The tables inherit across watchlists when they are compiled, so
-//! the first answer is the whole answer.
+//! behind it come the lists, in one search, and what was learned, which an endpoint beats and
+//! which beats a prefix. The tables inherit across watchlists when they are compiled, so the
+//! first answer is the whole answer.
 
 use crate::abi::{Address, Direction, EndpointKey, FlowKey, TargetSet, Transport, Undecoded, Version};
 use crate::headers::{self, Link, Refused, Segment};
 use crate::packet::Packet;
+use crate::ranges::Found;
 
 /// What the daemon compiled for the packet path.
 pub trait Tables {
     /// May this remote address concern anyone? False positives are allowed.
     fn covers(&self, version: Version, remote: &Address) -> bool;
-    fn endpoint(&self, key: &EndpointKey) -> Option<TargetSet>;
+    /// What the lists say: an endpoint, or else the longest prefix.
+    fn listed(&self, version: Version, remote: &Address, port: Option<u16>) -> Found;
+    /// May something have been learned of this address? False positives are allowed.
+    fn may_know(&self, remote: &Address) -> bool;
     /// `key.port` 0: whatever the port.
     fn learned(&self, key: &EndpointKey) -> Option<TargetSet>;
-    /// The longest prefix.
-    fn prefix(&self, version: Version, remote: &Address) -> Option<TargetSet>;
 }
 
 /// What a packet means to the sensor.
@@ -94,13 +96,17 @@ pub fn targets(version: Version, remote: Address, port: Option<u16>, tables: &im
     if !tables.covers(version, &remote) {
         return TargetSet::EMPTY;
     }
+    let listed = tables.listed(version, &remote, port);
+    if listed.is_endpoint || !tables.may_know(&remote) {
+        return listed.targets;
+    }
     let mut key = EndpointKey { address: remote, port: 0, version: version as u8, reserved: 0 };
     if let Some(port) = port {
         key.port = port;
-        if let Some(found) = tables.endpoint(&key).or_else(|| tables.learned(&key)) {
+        if let Some(found) = tables.learned(&key) {
             return found;
         }
         key.port = 0;
     }
-    tables.learned(&key).or_else(|| tables.prefix(version, &remote)).unwrap_or(TargetSet::EMPTY)
+    tables.learned(&key).unwrap_or(listed.targets)
 }

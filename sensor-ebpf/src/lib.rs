@@ -20,3 +20,4 @@ pub mod count;
 pub mod flow;
 pub mod headers;
 pub mod packet;
+pub mod ranges;

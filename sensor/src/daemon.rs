@@ -265,6 +265,5 @@ fn compile(tables: &mut Tables, lists: Watchlists, config: &Config) -> Result<Wa
         });
     }
     tables.switch_to(&compiled)?;
-    let sizes = [compiled.v4.len(), compiled.v6.len(), compiled.endpoints.len()];
-    Ok(Watched { lists, slots, slots_taken: tables.slots_taken(), compiled: sizes })
+    Ok(Watched { lists, slots, slots_taken: tables.slots_taken(), compiled: compiled.sizes })
 }

@@ -11,7 +11,7 @@ use sensor_ebpf::abi::{Own, Totals};
 use crate::bpf::attach::Hook;
 use crate::config::Limits;
 use crate::flows::View;
-use crate::watchlists::Watchlists;
+use crate::watchlists::{Sizes, Watchlists};
 
 /// Shared by everything that runs.
 pub struct State {
@@ -49,8 +49,7 @@ pub struct Watched {
     pub slots: Vec<Slot>,
     /// Slots of TOTALS that are taken, by targets that left the config as well.
     pub slots_taken: usize,
-    /// Entries of the compiled tables: IPv4 prefixes, IPv6 prefixes, endpoints.
-    pub compiled: [usize; 3],
+    pub compiled: Sizes,
 }
 
 /// One target and its place in TOTALS.

@@ -6,9 +6,11 @@ mod packets;
 mod support;
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 
 use aya::maps::{MapData, PerCpuArray};
 use aya::programs::{TestRun, TestRunOptions};
+use ipnet::IpNet;
 use packets::build::{Frame, from};
 use packets::model::{Memory, endpoint_key};
 use packets::{HOST, LEARNED, LEARNED_SLOT, Runs, Step, cases, indicators};
@@ -17,10 +19,8 @@ use sensor::bpf::pins::Pins;
 use sensor::bpf::tables::Tables;
 use sensor::bpf::{Programs, load};
 use sensor::config::Limits;
-use sensor::watchlists::Compiled;
-use sensor_ebpf::abi::{
-    Address, Direction, Flow, FlowKey, Learned, Own, Totals, Transport, filter, map, program,
-};
+use sensor::watchlists::{Compiled, Entries};
+use sensor_ebpf::abi::{Direction, Flow, FlowKey, Learned, Own, Totals, Transport, map, program};
 use sensor_ebpf::headers::Link;
 use support::PinsDirectory;
 
@@ -123,37 +123,19 @@ fn zero(name: &str, data: aya::maps::Map) {
 /// The cases' indicators as the daemon would compile them.
 fn compiled() -> Compiled {
     let indicators = indicators();
-    let mut compiled = Compiled {
-        v4: prefix_trie::PrefixMap::default(),
-        v6: prefix_trie::PrefixMap::default(),
-        endpoints: HashMap::new(),
-        filter: vec![0; filter::WORDS as usize],
-    };
+    let mut entries = Entries::default();
     for (ip, len_bits, targets) in indicators.prefixes {
-        match ipnet::IpNet::new(ip, len_bits).expect("a prefix") {
-            ipnet::IpNet::V4(prefix) => {
-                for subnet in prefix.subnets(24.max(len_bits)).expect("longer") {
-                    cover(&mut compiled.filter, subnet.network().into());
-                }
-                compiled.v4.insert(prefix, targets);
-            }
-            ipnet::IpNet::V6(prefix) => {
-                cover(&mut compiled.filter, ip);
-                compiled.v6.insert(prefix, targets);
-            }
+        match IpNet::new(ip, len_bits).expect("a prefix") {
+            IpNet::V4(prefix) => entries.v4.push((prefix, targets)),
+            IpNet::V6(prefix) => entries.v6.push((prefix, targets)),
         }
     }
-    for (ip, port, targets) in indicators.endpoints {
-        cover(&mut compiled.filter, ip);
-        compiled.endpoints.insert(endpoint_key(ip, port), targets);
-    }
-    compiled
-}
-
-fn cover(words: &mut [u64], ip: std::net::IpAddr) {
-    let (address, _) = Address::from_ip(ip);
-    let (word, bit) = if ip.is_ipv4() { filter::v4_bit(&address) } else { filter::v6_bit(&address) };
-    words[word as usize] |= 1 << bit;
+    let endpoints = indicators.endpoints.into_iter();
+    entries.endpoints = endpoints.map(|(ip, port, targets)| (SocketAddr::new(ip, port), targets)).collect();
+    entries.v4.sort_unstable_by_key(|(prefix, _)| *prefix);
+    entries.v6.sort_unstable_by_key(|(prefix, _)| *prefix);
+    entries.endpoints.sort_unstable_by_key(|(endpoint, _)| *endpoint);
+    Compiled::of(&entries)
 }
 
 /// A `struct __sk_buff` (include/uapi/linux/bpf.h) of which only the aggregate's size is set.
@@ -218,7 +200,7 @@ fn the_kernel_counts_every_packet_of_the_table_as_it_says_and_as_the_host_does()
 #[test]
 fn the_object_has_every_map_and_every_program_that_the_library_names() {
     let object = aya_obj::Object::parse(sensor::bpf::OBJECT).expect("the embedded object");
-    let mut named = vec![
+    let named = [
         map::SETTINGS,
         map::TARGETS,
         map::TOTALS,
@@ -226,13 +208,13 @@ fn the_object_has_every_map_and_every_program_that_the_library_names() {
         map::FLOWS,
         map::CLAIMS,
         map::FILTER,
+        map::TABLES,
         map::LEARNED,
         map::STREAMS,
         map::SAMPLES,
         map::FINDINGS,
         map::DAEMON,
     ];
-    named.extend(map::ENDPOINTS.iter().chain(&map::PREFIXES_V4).chain(&map::PREFIXES_V6));
     for name in named {
         assert!(object.maps.contains_key(name), "no map {name}");
     }

@@ -2,10 +2,10 @@
 //! `get` here is written by the daemon, LEARNED and the tables among them; what is
 //! `get_ptr_mut` here is only read there.
 
-use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST};
+use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST};
+use aya_ebpf::btf_maps::{self, ArrayOfMaps};
 use aya_ebpf::helpers::bpf_ktime_get_ns;
-use aya_ebpf::macros::map;
-use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
+use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use sensor_ebpf::abi::{
     Address, Claim, Daemon, EndpointKey, Findings, Flow, FlowKey, Learned, Own, Settings, Stream, TargetName,
@@ -14,6 +14,7 @@ use sensor_ebpf::abi::{
 use sensor_ebpf::classify::{Observation, Tables};
 use sensor_ebpf::count::{Inserted, Ledger};
 use sensor_ebpf::flow::begin;
+use sensor_ebpf::ranges::{self, Found, Generation};
 
 #[map]
 static SETTINGS: Array<Settings> = Array::pinned(1, 0);
@@ -28,19 +29,11 @@ static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::pinned(capacity::FLOWS, 0)
 #[map]
 static CLAIMS: LruHashMap<Claim, u32> = LruHashMap::pinned(capacity::CLAIMS, 0);
 #[map]
-static FILTER: Array<u64> = Array::pinned(2 * filter::WORDS, BPF_F_MMAPABLE);
-#[map]
-static ENDPOINTS_0: HashMap<EndpointKey, TargetSet> = HashMap::pinned(capacity::ENDPOINTS, BPF_F_NO_PREALLOC);
-#[map]
-static ENDPOINTS_1: HashMap<EndpointKey, TargetSet> = HashMap::pinned(capacity::ENDPOINTS, BPF_F_NO_PREALLOC);
-#[map]
-static PREFIXES_V4_0: LpmTrie<u32, TargetSet> = LpmTrie::pinned(capacity::PREFIXES, 0);
-#[map]
-static PREFIXES_V4_1: LpmTrie<u32, TargetSet> = LpmTrie::pinned(capacity::PREFIXES, 0);
-#[map]
-static PREFIXES_V6_0: LpmTrie<[u32; 4], TargetSet> = LpmTrie::pinned(capacity::PREFIXES, 0);
-#[map]
-static PREFIXES_V6_1: LpmTrie<[u32; 4], TargetSet> = LpmTrie::pinned(capacity::PREFIXES, 0);
+static FILTER: Array<u64> = Array::pinned(filter::WORDS, BPF_F_MMAPABLE);
+/// One entry: the generation in use. It may have any length (`BPF_F_INNER_MAP`: kernel 5.10,
+/// commit 4a8f87e60f6d); the one here says only what its entries are.
+#[btf_map]
+static TABLES: ArrayOfMaps<Words, 1> = ArrayOfMaps::new();
 #[map]
 static LEARNED: HashMap<EndpointKey, Learned> = HashMap::pinned(capacity::LEARNED, BPF_F_NO_PREALLOC);
 #[map]
@@ -65,59 +58,50 @@ static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 /// `EEXIST`, as map updates return it.
 const EXISTS: i32 = -17;
 
-/// The active generation of the compiled tables.
-pub(super) struct Compiled {
-    generation: u32,
+/// A generation: see [`ranges`].
+type Words = btf_maps::Array<u64, 1, { (BPF_F_INNER_MAP | BPF_F_MMAPABLE) as usize }>;
+
+struct InUse<'a>(&'a Words);
+
+impl Generation for InUse<'_> {
+    #[inline(always)]
+    fn word(&self, at: u32) -> Option<u64> {
+        self.0.get(at).copied()
+    }
 }
 
-impl Compiled {
-    /// Reads once which generation is active, so that one packet sees one generation.
-    #[inline(always)]
-    pub(super) fn active() -> Self {
-        let generation = SETTINGS.get(0).map_or(0, |settings| settings.generation);
-        Self { generation: generation & 1 }
-    }
+/// What the daemon compiled.
+pub(super) struct Compiled;
 
-    #[inline(always)]
-    fn filter_has(&self, (word, bit): (u32, u32)) -> bool {
-        FILTER.get(self.generation * filter::WORDS + word).is_some_and(|bits| bits >> bit & 1 != 0)
-    }
+#[inline(always)]
+fn filter_has((word, bit): (u32, u32)) -> bool {
+    FILTER.get(word).is_some_and(|bits| bits >> bit & 1 != 0)
 }
 
 impl Tables for Compiled {
     #[inline(always)]
     fn covers(&self, version: Version, remote: &Address) -> bool {
         match version {
-            Version::V4 => self.filter_has(filter::v4_bit(remote)),
-            Version::V6 => self.filter_has(filter::v6_bit(remote)),
+            Version::V4 => filter_has(filter::v4_bit(remote)),
+            Version::V6 => filter_has(filter::v6_bit(remote)),
         }
     }
 
     #[inline(always)]
-    fn endpoint(&self, key: &EndpointKey) -> Option<TargetSet> {
-        let map = if self.generation == 0 { &ENDPOINTS_0 } else { &ENDPOINTS_1 };
-        // SAFETY: the entry is copied out at once; entries are freed after a grace period only.
-        unsafe { map.get(key) }.copied()
+    fn listed(&self, version: Version, remote: &Address, port: Option<u16>) -> Found {
+        let Some(generation) = TABLES.get(0) else { return Found::NOTHING };
+        ranges::find(&InUse(generation), version, remote, port)
+    }
+
+    #[inline(always)]
+    fn may_know(&self, remote: &Address) -> bool {
+        filter_has(filter::learned_bit(remote))
     }
 
     #[inline(always)]
     fn learned(&self, key: &EndpointKey) -> Option<TargetSet> {
-        // SAFETY: as above.
+        // SAFETY: the entry is copied out at once; entries are freed after a grace period only.
         unsafe { LEARNED.get(key) }.map(|learned| learned.targets)
-    }
-
-    #[inline(always)]
-    fn prefix(&self, version: Version, remote: &Address) -> Option<TargetSet> {
-        match version {
-            Version::V4 => {
-                let map = if self.generation == 0 { &PREFIXES_V4_0 } else { &PREFIXES_V4_1 };
-                map.get(Key::new(32, remote.v4_word())).copied()
-            }
-            Version::V6 => {
-                let map = if self.generation == 0 { &PREFIXES_V6_0 } else { &PREFIXES_V6_1 };
-                map.get(Key::new(128, remote.0)).copied()
-            }
-        }
     }
 }
 

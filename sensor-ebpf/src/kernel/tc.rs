@@ -41,7 +41,7 @@ fn poolwatch_l3out(context: TcContext) -> i32 {
 fn run(context: &TcContext, link: Link, direction: Direction) -> i32 {
     // SAFETY: a field of the context, which the verifier turns into a checked load.
     let interface = unsafe { (*context.skb.skb).ifindex };
-    let seen = observe(&Skb(context), link, direction, &Compiled::active(), &Counted { interface });
+    let seen = observe(&Skb(context), link, direction, &Compiled, &Counted { interface });
     let undecoded = match seen {
         Ok(seen) => seen.flaw,
         Err(Refused::Undecoded(reason)) => Some(reason),

@@ -57,6 +57,8 @@ pub fn indicators() -> Indicators {
         learned: vec![
             (ip(LEARNED), 0, set(&[LEARNED_SLOT])),
             (ip(LEARNED_PORT), 4444, set(&[LEARNED_PORT_SLOT])),
+            // The endpoint beats it.
+            (ip(POOL), 3333, set(&[LEARNED_SLOT])),
         ],
     }
 }

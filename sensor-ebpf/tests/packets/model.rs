@@ -12,6 +12,7 @@ use sensor_ebpf::classify::{Observation, Tables};
 use sensor_ebpf::count::{Inserted, Ledger, observe};
 use sensor_ebpf::flow::begin;
 use sensor_ebpf::packet::Captured;
+use sensor_ebpf::ranges::Found;
 
 use super::build::Frame;
 use super::{Case, Step, indicators};
@@ -31,16 +32,24 @@ impl Tables for Indicators {
         true
     }
 
-    fn endpoint(&self, key: &EndpointKey) -> Option<TargetSet> {
-        find(&self.endpoints, key)
+    fn listed(&self, version: Version, remote: &Address, port: Option<u16>) -> Found {
+        let remote = remote.to_ip(version);
+        let endpoint = port.and_then(|port| find(&self.endpoints, &endpoint_key(remote, port)));
+        let targets = endpoint.or_else(|| self.longest_prefix(remote)).unwrap_or(TargetSet::EMPTY);
+        Found { targets, is_endpoint: endpoint.is_some() }
+    }
+
+    fn may_know(&self, _: &Address) -> bool {
+        true
     }
 
     fn learned(&self, key: &EndpointKey) -> Option<TargetSet> {
         find(&self.learned, key)
     }
+}
 
-    fn prefix(&self, version: Version, remote: &Address) -> Option<TargetSet> {
-        let remote = remote.to_ip(version);
+impl Indicators {
+    fn longest_prefix(&self, remote: IpAddr) -> Option<TargetSet> {
         self.prefixes
             .iter()
             .filter(|(network, len_bits, _)| holds(*network, *len_bits, remote))

@@ -1,50 +1,46 @@
-//! The coverage filter, written through memory that is shared with the kernel: two megabytes in
-//! one copy instead of a system call a word.
+//! The coverage filter, written through memory that is shared with the kernel: megabytes in one
+//! pass instead of a system call a word. Programs read it all the while, so each word is stored
+//! whole, and only where it changes.
 
-use anyhow::{Context, Result, ensure};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::Result;
 use aya::maps::MapData;
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
-use sensor_ebpf::abi::{filter, map};
+use sensor_ebpf::abi::filter;
 
-/// Words of one generation.
-const HALF: usize = filter::WORDS as usize;
-const LEN_BYTES: usize = 2 * HALF * size_of::<u64>();
+use super::mapped::Mapped;
 
 /// FILTER, mapped; this daemon alone writes it.
-pub(super) struct Filter(*mut u64);
+pub(super) struct Filter(Mapped);
 
 impl Filter {
     pub(super) fn map(data: &MapData) -> Result<Self> {
-        let (anywhere, protection) = (std::ptr::null_mut(), ProtFlags::READ | ProtFlags::WRITE);
-        // SAFETY: a new mapping, at an address of the kernel's choice, of a map that is this long.
-        let base = unsafe { mmap(anywhere, LEN_BYTES, protection, MapFlags::SHARED, data.fd(), 0) };
-        Ok(Self(base.context("mapping FILTER")?.cast()))
+        Ok(Self(Mapped::new(data.fd(), filter::WORDS as usize)?))
     }
 
-    /// Fills a generation that the programs do not read.
-    pub(super) fn write(&mut self, generation: usize, words: &[u64]) -> Result<()> {
-        ensure!(words.len() == HALF, "{}: {} words instead of {HALF}", map::FILTER, words.len());
-        let start = (generation & 1) * HALF;
-        // SAFETY: within the mapping, which begins at a page; nobody else reads it yet.
-        unsafe { self.0.add(start).copy_from_nonoverlapping(words.as_ptr(), HALF) };
-        Ok(())
+    /// Sets the bits of these words beside those that are set.
+    pub(super) fn add(&self, words: &[u64]) {
+        self.each(words, |old, new| old | new);
     }
 
-    /// Sets a bit of a generation that the programs may be reading: they see it before or after.
-    pub(super) fn set(&mut self, generation: usize, word: usize, bit: u64) {
-        let index = (generation & 1) * HALF + word.min(HALF - 1);
-        // SAFETY: within the mapping, aligned, and written by nobody else.
-        unsafe {
-            let word = self.0.add(index);
-            word.write_volatile(word.read_volatile() | bit);
+    /// Sets the bits of these words, and no others.
+    pub(super) fn set(&self, words: &[u64]) {
+        self.each(words, |_, new| new);
+    }
+
+    fn each(&self, words: &[u64], combine: fn(u64, u64) -> u64) {
+        for (word, new) in self.0.words().iter().zip(words) {
+            let old = word.load(Ordering::Relaxed);
+            let combined = combine(old, *new);
+            if combined != old {
+                word.store(combined, Ordering::Relaxed);
+            }
         }
     }
-}
 
-impl Drop for Filter {
-    fn drop(&mut self) {
-        // SAFETY: the mapping made in `map`, used nowhere else. That it goes wrong would mean that
-        // it is not one.
-        let _ = unsafe { munmap(self.0.cast(), LEN_BYTES) };
+    pub(super) fn set_bit(&self, (word, bit): (u32, u32)) {
+        if let Some(word) = self.0.words().get(word as usize) {
+            AtomicU64::fetch_or(word, 1 << bit, Ordering::Relaxed);
+        }
     }
 }

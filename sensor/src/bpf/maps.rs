@@ -2,11 +2,9 @@
 //! Reading takes `&self`, so that a scrape and a sweep can go on side by side.
 
 use anyhow::{Context, Result};
-use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray};
+use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, PerCpuArray};
 use aya::{Ebpf, Pod};
-use sensor_ebpf::abi::{
-    Daemon, EndpointKey, Flow, FlowKey, Learned, Own, Settings, TargetName, TargetSet, Totals, map,
-};
+use sensor_ebpf::abi::{Daemon, EndpointKey, Flow, FlowKey, Learned, Own, Settings, TargetName, Totals, map};
 
 /// An ABI type as aya wants it: bytes that may be copied to and from the kernel.
 #[repr(transparent)]
@@ -24,15 +22,10 @@ impl Plain for Learned {}
 impl Plain for Own {}
 impl Plain for Settings {}
 impl Plain for TargetName {}
-impl Plain for TargetSet {}
 impl Plain for Totals {}
 
 // SAFETY: `Plain` says so, and `Raw` is transparent.
 unsafe impl<T: Plain> Pod for Raw<T> {}
-
-/// A trie of prefixes in network byte order.
-pub type Trie<K> = LpmTrie<MapData, K, Raw<TargetSet>>;
-pub type Endpoints = HashMap<MapData, Raw<EndpointKey>, Raw<TargetSet>>;
 
 /// What is only read here, or written at start.
 pub struct Maps {
@@ -49,16 +42,11 @@ pub(super) struct Writable {
     pub filter: MapData,
     pub daemon: Array<MapData, Raw<Daemon>>,
     pub learned: HashMap<MapData, Raw<EndpointKey>, Raw<Learned>>,
-    pub endpoints: [Endpoints; 2],
-    pub prefixes_v4: [Trie<u32>; 2],
-    pub prefixes_v6: [Trie<[u32; 4]>; 2],
+    pub tables: ArrayOfMaps<MapData, Array<MapData, u64>>,
 }
 
 impl Maps {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self> {
-        let [e0, e1] = map::ENDPOINTS;
-        let [v4_0, v4_1] = map::PREFIXES_V4;
-        let [v6_0, v6_1] = map::PREFIXES_V6;
         let writable = Writable {
             settings: take(ebpf, map::SETTINGS)?.try_into()?,
             targets: take(ebpf, map::TARGETS)?.try_into()?,
@@ -68,9 +56,7 @@ impl Maps {
             },
             daemon: take(ebpf, map::DAEMON)?.try_into()?,
             learned: take(ebpf, map::LEARNED)?.try_into()?,
-            endpoints: [take(ebpf, e0)?.try_into()?, take(ebpf, e1)?.try_into()?],
-            prefixes_v4: [take(ebpf, v4_0)?.try_into()?, take(ebpf, v4_1)?.try_into()?],
-            prefixes_v6: [take(ebpf, v6_0)?.try_into()?, take(ebpf, v6_1)?.try_into()?],
+            tables: take(ebpf, map::TABLES)?.try_into()?,
         };
         Ok(Self {
             totals: take(ebpf, map::TOTALS)?.try_into()?,

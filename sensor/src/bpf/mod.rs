@@ -5,6 +5,7 @@ pub mod attach;
 mod filter;
 pub mod interfaces;
 mod log;
+mod mapped;
 pub mod maps;
 pub mod pins;
 pub mod tables;
@@ -85,6 +86,8 @@ pub fn load(pins: &Pins, limits: &Limits) -> Result<(Programs, Maps)> {
     let mut ebpf = loader
         .override_global(aya_log::LEVEL, &level, true)
         .default_map_pin_directory(pins.maps())
+        // What BTF describes is not pinned by itself.
+        .map_pin_path(map::TABLES, pins.maps().join(map::TABLES))
         .load(OBJECT)
         .context("the kernel refused the maps of the kernel half")?;
     for name in program::ETHERNET.iter().chain(&program::IP) {
@@ -118,15 +121,8 @@ struct Capacity {
 
 fn capacities(limits: &Limits) -> Vec<Capacity> {
     let (targets, flows) = (("limits.targets", limits.targets), ("limits.flows", limits.flows));
-    let (prefixes, endpoints) =
-        (("limits.prefixes", limits.prefixes), ("limits.endpoints", limits.endpoints));
-    let mut sized =
-        vec![(map::TARGETS, targets), (map::TOTALS, targets), (map::FINDINGS, targets), (map::FLOWS, flows)];
-    for generation in 0..2 {
-        sized.push((map::ENDPOINTS[generation], endpoints));
-        sized.push((map::PREFIXES_V4[generation], prefixes));
-        sized.push((map::PREFIXES_V6[generation], prefixes));
-    }
+    let sized =
+        [(map::TARGETS, targets), (map::TOTALS, targets), (map::FINDINGS, targets), (map::FLOWS, flows)];
     sized.into_iter().map(|(map, (key, entries))| Capacity { map, entries, key }).collect()
 }
 

@@ -1,18 +1,21 @@
-//! Writes what the packet path looks up: who has which slot, the tables of the generation that
-//! is not in use, and then the one word that makes it the one in use.
+//! Writes what the packet path looks up: who has which slot, and the tables, of which each
+//! generation is a map of its own that takes the place of the one before in one write.
 //!
-//! The truth is in the daemon's memory: the tries are filled afresh, never merged, since kernels
-//! before 6.13 miscount a trie's entries on update in place (and can skip keys on iteration).
+//! The truth is in the daemon's memory: tables are made afresh, never changed in place.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, ensure};
-use aya::maps::MapError;
+use aya::maps::{Array, Map, MapData};
+use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY;
+use aya_obj::generated::{BPF_F_INNER_MAP, BPF_F_MMAPABLE};
 use sensor_ebpf::abi::{
-    Address, Daemon, EndpointKey, Learned, NAME_MAX, SCHEMA, Settings, TargetName, Version, filter,
+    Daemon, EndpointKey, Learned, NAME_MAX, SCHEMA, Settings, TargetName, Version, filter,
 };
 
 use super::filter::Filter;
+use super::mapped::Mapped;
 use super::maps::{Maps, Raw, Writable};
 use crate::watchlists::Compiled;
 
@@ -72,9 +75,9 @@ impl Tables {
     /// Writes down what an address stands for from now on. The one way into LEARNED.
     pub fn learn(&mut self, key: EndpointKey, learned: Learned) -> Result<()> {
         self.maps.learned.insert(Raw(key), Raw(learned), 0).context("writing LEARNED")?;
-        let Raw(now) = self.maps.settings.get(&0, 0).context("reading SETTINGS")?;
-        let (word, bit) = filter_bit(&key);
-        Filter::map(&self.maps.filter)?.set(now.generation as usize & 1, word, bit);
+        let filter = Filter::map(&self.maps.filter)?;
+        filter.set_bit(filter::learned_bit(&key.address));
+        filter.set_bit(listed_bit(&key));
         Ok(())
     }
 
@@ -87,67 +90,47 @@ impl Tables {
         self.maps.daemon.set(0, Raw(counted), 0).context("writing DAEMON")
     }
 
-    /// Fills the generation that is not in use and makes it the one in use.
+    /// Makes these tables the ones in use. A packet is looked up in the old ones or in the new
+    /// ones: the filter covers both until the kernel knows only the new.
     pub fn switch_to(&mut self, compiled: &Compiled) -> Result<()> {
-        let Raw(now) = self.maps.settings.get(&0, 0).context("reading SETTINGS")?;
-        let next = (now.generation & 1) ^ 1;
-        let generation = next as usize;
-
-        let endpoints = &mut self.maps.endpoints[generation];
-        while let Some(key) = first(endpoints.keys())? {
-            endpoints.remove(&key).context("emptying ENDPOINTS")?;
-        }
-        for (key, targets) in &compiled.endpoints {
-            endpoints.insert(Raw(*key), Raw(*targets), 0).context("writing ENDPOINTS")?;
-        }
-
-        let prefixes = &mut self.maps.prefixes_v4[generation];
-        while let Some(key) = first(prefixes.keys())? {
-            prefixes.remove(&key).context("emptying PREFIXES_V4")?;
-        }
-        for (prefix, targets) in &compiled.v4 {
-            let (address, _) = Address::from_ip(prefix.network().into());
-            let key = aya::maps::lpm_trie::Key::new(u32::from(prefix.prefix_len()), address.v4_word());
-            prefixes.insert(&key, Raw(*targets), 0).context("writing PREFIXES_V4")?;
-        }
-
-        let prefixes = &mut self.maps.prefixes_v6[generation];
-        while let Some(key) = first(prefixes.keys())? {
-            prefixes.remove(&key).context("emptying PREFIXES_V6")?;
-        }
-        for (prefix, targets) in &compiled.v6 {
-            let (address, _) = Address::from_ip(prefix.network().into());
-            let key = aya::maps::lpm_trie::Key::new(u32::from(prefix.prefix_len()), address.0);
-            prefixes.insert(&key, Raw(*targets), 0).context("writing PREFIXES_V6")?;
-        }
-
+        let generation = generation(&compiled.words).context("filling TABLES")?;
+        let filter = Filter::map(&self.maps.filter)?;
         let mut covered = compiled.filter.clone();
         for key in self.maps.learned.keys() {
-            let (word, bit) = filter_bit(&key.context("listing LEARNED")?.0);
-            covered[word] |= bit;
+            let (word, bit) = listed_bit(&key.context("listing LEARNED")?.0);
+            covered[word as usize] |= 1 << bit;
         }
-        Filter::map(&self.maps.filter)?.write(generation, &covered)?;
-        let settings = Settings { schema: SCHEMA, generation: next };
+        filter.add(&covered);
+        // Returns when no program uses the old one any more, since kernel 4.20 (commit 1ae80cf31938).
+        self.maps.tables.set(0, &generation, 0).context("writing TABLES")?;
+        filter.set(&covered);
+        let settings = Settings { schema: SCHEMA, reserved: 0 };
         self.maps.settings.set(0, Raw(settings), 0).context("writing SETTINGS")
     }
 }
 
-/// Word (within a generation) and bit of an address in the coverage filter.
-fn filter_bit(key: &EndpointKey) -> (usize, u64) {
-    let (word, bit) = if key.version == Version::V4 as u8 {
-        filter::v4_bit(&key.address)
-    } else {
-        filter::v6_bit(&key.address)
-    };
-    (word as usize, 1 << bit)
+/// A map of its own for these words. It lives as long as it is the one in use.
+fn generation(words: &[u64]) -> Result<Array<MapData, u64>> {
+    const INDEX_BYTES: u32 = 4;
+    const WORD_BYTES: u32 = 8;
+    let len = u32::try_from(words.len()).context("the lists are too long")?;
+    let flags = BPF_F_MMAPABLE | BPF_F_INNER_MAP;
+    let wanted =
+        aya_obj::Map::new_from_params(BPF_MAP_TYPE_ARRAY as u32, INDEX_BYTES, WORD_BYTES, len, flags);
+    let map = MapData::create(wanted, "generation", None)?;
+    let mapped = Mapped::new(map.fd(), words.len())?;
+    for (place, word) in mapped.words().iter().zip(words) {
+        place.store(*word, Ordering::Relaxed);
+    }
+    Ok(Map::Array(map).try_into()?)
+}
+
+/// Word and bit of an address in the coverage filter.
+const fn listed_bit(key: &EndpointKey) -> (u32, u32) {
+    if key.version == Version::V4 as u8 { filter::v4_bit(&key.address) } else { filter::v6_bit(&key.address) }
 }
 
 const FREE: TargetName = TargetName { watchlist: [0; NAME_MAX + 1], target: [0; NAME_MAX + 1] };
-
-/// The first key of a map; asked for again after each removal, since no kernel skips that one.
-fn first<K>(mut keys: impl Iterator<Item = Result<K, MapError>>) -> Result<Option<K>> {
-    keys.next().transpose().context("listing a table's keys")
-}
 
 fn bytes(name: &str) -> Result<[u8; NAME_MAX + 1]> {
     let mut bytes = [0; NAME_MAX + 1];

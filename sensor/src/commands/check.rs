@@ -32,9 +32,9 @@ pub fn check(config: Option<&Path>, out: &mut impl Write) -> anyhow::Result<()> 
     let limits = &config.limits;
     writeln!(out)?;
     writeln!(out, "targets    {:>8} of {}", slots.start, limits.targets)?;
-    let prefixes = compiled.v4.len() + compiled.v6.len();
-    writeln!(out, "prefixes   {prefixes:>8} of {}", limits.prefixes)?;
-    writeln!(out, "endpoints  {:>8} of {}", compiled.endpoints.len(), limits.endpoints)?;
+    let sizes = compiled.sizes;
+    writeln!(out, "prefixes   {:>8} of {}", sizes.prefixes(), limits.prefixes)?;
+    writeln!(out, "endpoints  {:>8} of {}", sizes.endpoints, limits.endpoints)?;
     for note in &watchlists.notes {
         writeln!(out, "note: {}", printable(note))?;
     }

@@ -37,14 +37,14 @@ fn sizes(state: &State) -> [Family; 2] {
     let mut entries = gauge("poolwatch_map_entries", "Entries in a map of the kernel half.");
     let mut capacities = gauge("poolwatch_map_capacity", "Entries that a map of the kernel half can hold.");
     let watched = state.watched.get();
-    let [v4, v6, endpoints] = watched.compiled.map(|len| len as u64);
+    let sizes = watched.compiled;
     let limits = &state.limits;
     for (name, count, capacity) in [
         (map::TARGETS, watched.slots_taken as u64, limits.targets),
         (map::FLOWS, state.flows.get().entries, limits.flows),
-        ("PREFIXES_V4", v4, limits.prefixes),
-        ("PREFIXES_V6", v6, limits.prefixes),
-        ("ENDPOINTS", endpoints, limits.endpoints),
+        ("PREFIXES_V4", sizes.prefixes_v4 as u64, limits.prefixes),
+        ("PREFIXES_V6", sizes.prefixes_v6 as u64, limits.prefixes),
+        ("ENDPOINTS", sizes.endpoints as u64, limits.endpoints),
     ] {
         entries.count(&[("map", name)], count);
         capacities.count(&[("map", name)], u64::from(capacity));

@@ -7,36 +7,57 @@
 //! Domains are not here: no packet carries one where the kernel looks.
 
 mod coverage;
+mod flat;
 mod inherit;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use prefix_trie::PrefixMap;
 use sensor_ebpf::abi::{Address, EndpointKey, TARGETS_PER_PACKET, TargetSet, Version};
 use sensor_ebpf::classify::Tables;
+use sensor_ebpf::ranges::{self, Found};
 
 use self::coverage::Coverage;
+use self::flat::Ranges;
 use self::inherit::{Listed, inherit};
-use super::endpoints::key;
-use super::prefixes::{host_v4, host_v6};
 use super::{Target, Watchlists};
 use crate::config::{Config, Limits};
 
 /// The tables of one generation.
 #[derive(Clone, Debug)]
 pub struct Compiled {
-    /// The longest prefix's set is the whole answer.
-    pub v4: PrefixMap<Ipv4Net, TargetSet>,
-    pub v6: PrefixMap<Ipv6Net, TargetSet>,
-    /// Every allowed endpoint is here with an empty set, so that nothing learned of its
-    /// address matches it either.
-    pub endpoints: HashMap<EndpointKey, TargetSet>,
-    /// [`sensor_ebpf::abi::filter::WORDS`] words: the IPv4 bitmap, then the IPv6 one.
+    /// As [`sensor_ebpf::ranges`] lays them out.
+    pub words: Vec<u64>,
+    /// The bits of [`sensor_ebpf::abi::filter`] that lists set.
     pub filter: Vec<u64>,
+    pub sizes: Sizes,
+}
+
+/// How much is in the tables.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    pub prefixes_v4: usize,
+    pub prefixes_v6: usize,
+    /// Allowed ones too: nothing learned of their addresses matches them.
+    pub endpoints: usize,
+}
+
+impl Sizes {
+    pub const fn prefixes(&self) -> usize {
+        self.prefixes_v4 + self.prefixes_v6
+    }
+}
+
+/// What is to be looked up: of prefixes the longest, and an endpoint before any prefix.
+#[derive(Clone, Debug, Default)]
+pub struct Entries {
+    /// In their order, each once, as the other two.
+    pub v4: Vec<(Ipv4Net, TargetSet)>,
+    pub v6: Vec<(Ipv6Net, TargetSet)>,
+    pub endpoints: Vec<(SocketAddr, TargetSet)>,
 }
 
 /// Why lists that are sound one by one cannot be watched together.
@@ -103,19 +124,30 @@ impl Compiled {
     ) -> Result<Self, CompileError> {
         let owners = owners(watchlists, limits, slot_of)?;
         let (v4, v6) = listed_prefixes(watchlists, &owners);
-        let mut coverage = Coverage::new();
-        let mut compiled = Self {
-            v4: inherit(v4, &owners, |outermost| coverage.add_v4(outermost))?,
-            v6: inherit(v6, &owners, |outermost| coverage.add_v6(outermost))?,
-            endpoints: HashMap::new(),
-            filter: Vec::new(),
-        };
-        let need = compiled.v4.len() + compiled.v6.len();
-        within("limits.prefixes", limits.prefixes, need)?;
-        compiled.add_endpoints(watchlists, &owners, &mut coverage)?;
-        within("limits.endpoints", limits.endpoints, compiled.endpoints.len())?;
-        compiled.filter = coverage.words;
-        Ok(compiled)
+        let (v4, v6) = (inherit(v4, &owners)?, inherit(v6, &owners)?);
+        within("limits.prefixes", limits.prefixes, v4.len() + v6.len())?;
+        let ranges = (Ranges::flatten(&v4), Ranges::flatten(&v6));
+        let endpoints = listed_endpoints(watchlists, &owners, &ranges)?;
+        within("limits.endpoints", limits.endpoints, endpoints.len())?;
+        Ok(Self::of_ranges(&ranges, &Entries { v4, v6, endpoints }))
+    }
+
+    /// Tables of these entries, whatever the limits.
+    pub fn of(entries: &Entries) -> Self {
+        let ranges = (Ranges::flatten(&entries.v4), Ranges::flatten(&entries.v6));
+        Self::of_ranges(&ranges, entries)
+    }
+
+    fn of_ranges((v4, v6): &(Ranges<u32>, Ranges<u128>), entries: &Entries) -> Self {
+        Self {
+            words: flat::words(v4, v6, &entries.endpoints),
+            filter: Coverage::of(entries).words,
+            sizes: Sizes {
+                prefixes_v4: entries.v4.len(),
+                prefixes_v6: entries.v6.len(),
+                endpoints: entries.endpoints.len(),
+            },
+        }
     }
 
     /// [`Compiled::new`] under the config's own limits.
@@ -129,46 +161,6 @@ impl Compiled {
     ) -> anyhow::Result<Self> {
         Self::new(watchlists, &config.limits, slot_of)
             .map_err(|error| config.document.error_at_key(error.key(), error))
-    }
-
-    fn add_endpoints(
-        &mut self,
-        watchlists: &Watchlists,
-        owners: &[Owner<'_>],
-        coverage: &mut Coverage,
-    ) -> Result<(), CompileError> {
-        let by_slot: HashMap<u32, usize> =
-            owners.iter().enumerate().map(|(index, owner)| (owner.slot, index)).collect();
-        let mut listed: Vec<(SocketAddr, usize)> = Vec::new();
-        for (index, owner) in owners.iter().enumerate() {
-            listed.extend(owner.target.endpoints.iter().map(|entry| (entry.indicator, index)));
-        }
-        listed.sort_unstable();
-        for same in listed.chunk_by(|(a, _), (b, _)| a == b) {
-            let endpoint = same[0].0;
-            // Nothing else covers an allowed address, and no entry is needed to say so.
-            if watchlists.allow.address(endpoint.ip()).is_some() {
-                continue;
-            }
-            let covering = self.longest_prefix(endpoint.ip()).unwrap_or_default();
-            let inherited: Vec<usize> = covering.slots().map(|slot| by_slot[&slot]).collect();
-            let own = same.iter().map(|&(_, index)| index);
-            let targets = target_set(&succeed(&inherited, own, owners), owners, &endpoint)?;
-            self.endpoints.insert(key(endpoint.ip(), endpoint.port()), targets);
-            coverage.add_address(endpoint.ip());
-        }
-        for entry in &watchlists.allow.endpoints {
-            let (address, port) = (entry.indicator.ip(), entry.indicator.port());
-            self.endpoints.insert(key(address, port), TargetSet::EMPTY);
-        }
-        Ok(())
-    }
-
-    fn longest_prefix(&self, address: IpAddr) -> Option<TargetSet> {
-        match address {
-            IpAddr::V4(address) => self.v4.get_lpm(&host_v4(address)).map(|(_, targets)| *targets),
-            IpAddr::V6(address) => self.v6.get_lpm(&host_v6(address)).map(|(_, targets)| *targets),
-        }
     }
 }
 
@@ -222,6 +214,39 @@ fn listed_prefixes(
     (v4, v6)
 }
 
+/// Every endpoint of every target, with what it takes over from the prefixes that cover it, and
+/// the allowed ones, which stand for nothing.
+fn listed_endpoints(
+    watchlists: &Watchlists,
+    owners: &[Owner<'_>],
+    ranges: &(Ranges<u32>, Ranges<u128>),
+) -> Result<Vec<(SocketAddr, TargetSet)>, CompileError> {
+    let by_slot: HashMap<u32, usize> =
+        owners.iter().enumerate().map(|(index, owner)| (owner.slot, index)).collect();
+    let mut listed: Vec<(SocketAddr, usize)> = Vec::new();
+    for (index, owner) in owners.iter().enumerate() {
+        listed.extend(owner.target.endpoints.iter().map(|entry| (entry.indicator, index)));
+    }
+    listed.sort_unstable();
+    let mut entries: BTreeMap<SocketAddr, TargetSet> = BTreeMap::new();
+    for same in listed.chunk_by(|(a, _), (b, _)| a == b) {
+        let endpoint = same[0].0;
+        // Nothing else covers an allowed address, and no entry is needed to say so.
+        if watchlists.allow.address(endpoint.ip()).is_some() {
+            continue;
+        }
+        let covering = match endpoint.ip() {
+            IpAddr::V4(address) => ranges.0.at(address.to_bits()),
+            IpAddr::V6(address) => ranges.1.at(address.to_bits()),
+        };
+        let inherited: Vec<usize> = covering.slots().map(|slot| by_slot[&slot]).collect();
+        let own = same.iter().map(|&(_, index)| index);
+        entries.insert(endpoint, target_set(&succeed(&inherited, own, owners), owners, &endpoint)?);
+    }
+    entries.extend(watchlists.allow.endpoints.iter().map(|entry| (entry.indicator, TargetSet::EMPTY)));
+    Ok(entries.into_iter().collect())
+}
+
 /// Who owns an indicator: for each watchlist the first of its `own` owners, and else the one
 /// that it had in what covers this.
 fn succeed(inherited: &[usize], own: impl Iterator<Item = usize>, owners: &[Owner<'_>]) -> Vec<usize> {
@@ -253,17 +278,17 @@ impl Tables for Compiled {
         coverage::is_set(&self.filter, version, remote)
     }
 
-    fn endpoint(&self, key: &EndpointKey) -> Option<TargetSet> {
-        self.endpoints.get(key).copied()
+    fn listed(&self, version: Version, remote: &Address, port: Option<u16>) -> Found {
+        ranges::find(&self.words[..], version, remote, port)
+    }
+
+    fn may_know(&self, _: &Address) -> bool {
+        false
     }
 
     /// Lists teach nothing; what the daemon learns is kept beside them.
     fn learned(&self, _: &EndpointKey) -> Option<TargetSet> {
         None
-    }
-
-    fn prefix(&self, version: Version, remote: &Address) -> Option<TargetSet> {
-        self.longest_prefix(remote.to_ip(version))
     }
 }
 

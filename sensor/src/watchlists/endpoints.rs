@@ -1,9 +1,7 @@
-//! Parses an endpoint, `address:port` or `[address]:port`, and makes the key of it under
-//! which the packet path looks it up. An endpoint names no transport: it is TCP and UDP.
+//! Parses an endpoint, `address:port` or `[address]:port`. An endpoint names no transport: it is
+//! TCP and UDP.
 
-use std::net::{IpAddr, SocketAddr};
-
-use sensor_ebpf::abi::{Address, EndpointKey};
+use std::net::SocketAddr;
 
 use super::{Read, Refused, refused};
 
@@ -20,12 +18,6 @@ pub(super) fn parse(text: &str) -> Result<Read<SocketAddr>, Refused> {
     let indicator = SocketAddr::new(written.ip().to_canonical(), written.port());
     let remark = (indicator != written).then_some("is IPv4 written as IPv6");
     Ok(Read { indicator, remark })
-}
-
-/// The key of ENDPOINTS for an address and a port.
-pub(super) fn key(address: IpAddr, port: u16) -> EndpointKey {
-    let (address, version) = Address::from_ip(address);
-    EndpointKey { address, port, version: version as u8, reserved: 0 }
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use ipnet::IpNet;
 use time::Date;
 
 pub use crate::config::{Category, Kind};
-pub use compiled::{CompileError, Compiled};
+pub use compiled::{CompileError, Compiled, Entries, Sizes};
 pub use lookup::Match;
 
 /// All that is watched, in the order of the config, the built-in lists first.

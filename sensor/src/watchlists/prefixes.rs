@@ -3,7 +3,7 @@
 //! Addresses are read by the standard library, which refuses octets with leading zeros
 //! (`010.0.0.1` is 8.0.0.1 to some tools and 10.0.0.1 to others). No ranges, no netmasks.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 
@@ -54,16 +54,6 @@ fn unmap(prefix: IpNet) -> IpNet {
     let IpNet::V6(v6) = prefix else { return prefix };
     let mapped = v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(MAPPED_BITS));
     mapped.and_then(|(address, length)| Ipv4Net::new(address, length).ok()).map_or(prefix, IpNet::V4)
-}
-
-/// The prefix that is this address alone.
-pub(super) const fn host_v4(address: Ipv4Addr) -> Ipv4Net {
-    Ipv4Net::new_assert(address, 32)
-}
-
-/// As [`host_v4`].
-pub(super) const fn host_v6(address: Ipv6Addr) -> ipnet::Ipv6Net {
-    ipnet::Ipv6Net::new_assert(address, 128)
 }
 
 #[cfg(test)]

@@ -175,9 +175,8 @@ fn watched() -> (Config, Watched) {
         slots.iter().find(|slot| slot.watchlist == watchlist && slot.target == target).map(|slot| slot.index)
     };
     let compiled = Compiled::of_config(&config, &lists, slot_of).expect("the lists fit");
-    let compiled = [compiled.v4.len(), compiled.v6.len(), compiled.endpoints.len()];
     let slots_taken = slots.len();
-    (config, Watched { lists, slots, slots_taken, compiled })
+    (config, Watched { lists, slots, slots_taken, compiled: compiled.sizes })
 }
 
 fn at(seconds: u64) -> SystemTime {

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use sensor::replay::{Lists, Target};
 use sensor_ebpf::abi::{Address, EndpointKey, TargetSet, Version};
 use sensor_ebpf::classify::Tables;
+use sensor_ebpf::ranges::Found;
 
 /// What is watched, and for whom.
 #[derive(Default)]
@@ -57,27 +58,23 @@ impl Watched {
     }
 }
 
-fn version(number: u8) -> Version {
-    if number == 4 { Version::V4 } else { Version::V6 }
-}
-
 impl Tables for Watched {
     fn covers(&self, _: Version, _: &Address) -> bool {
         true
     }
 
-    fn endpoint(&self, key: &EndpointKey) -> Option<TargetSet> {
-        let address = key.address.to_ip(version(key.version));
-        let is_listed = self.indicators.iter().any(|it| it.0 == address && it.1 == Some(key.port));
-        if is_listed { self.find(address, Some(key.port)) } else { None }
+    fn listed(&self, version: Version, remote: &Address, port: Option<u16>) -> Found {
+        let address = remote.to_ip(version);
+        let is_endpoint = port.is_some() && self.indicators.iter().any(|it| it.0 == address && it.1 == port);
+        Found { targets: self.find(address, port).unwrap_or(TargetSet::EMPTY), is_endpoint }
+    }
+
+    fn may_know(&self, _: &Address) -> bool {
+        false
     }
 
     fn learned(&self, _: &EndpointKey) -> Option<TargetSet> {
         None
-    }
-
-    fn prefix(&self, version: Version, remote: &Address) -> Option<TargetSet> {
-        self.find(remote.to_ip(version), None)
     }
 }
 

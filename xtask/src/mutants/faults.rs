@@ -10,6 +10,7 @@ const CLASSIFY: &str = "sensor-ebpf/src/classify.rs";
 const COUNT: &str = "sensor-ebpf/src/count.rs";
 const FLOW: &str = "sensor-ebpf/src/flow.rs";
 const HEADERS: &str = "sensor-ebpf/src/headers.rs";
+const RANGES: &str = "sensor-ebpf/src/ranges.rs";
 const TRANSPORT: &str = "sensor-ebpf/src/headers/transport.rs";
 
 pub(super) const FAULTS: &[Fault] = &[
@@ -86,10 +87,34 @@ pub(super) const FAULTS: &[Fault] = &[
         replace: "source: ports as u16, destination: (ports >> 16) as u16",
     },
     Fault {
-        breaks: "an endpoint is looked up as if it had been learned",
+        breaks: "what was learned of an address beats an endpoint on it",
         file: CLASSIFY,
-        find: "tables.endpoint(&key).or_else(|| tables.learned(&key))",
-        replace: "tables.learned(&key)",
+        find: "listed.is_endpoint || !tables.may_know(&remote)",
+        replace: "!tables.may_know(&remote)",
+    },
+    Fault {
+        breaks: "a search gives up before the last halving",
+        file: RANGES,
+        find: "if count <= 1 {",
+        replace: "if count <= 2 {",
+    },
+    Fault {
+        breaks: "a range begins behind its first address",
+        file: RANGES,
+        find: "(range >> 32) as u32 <= address",
+        replace: "((range >> 32) as u32) < address",
+    },
+    Fault {
+        breaks: "the lower half of an IPv6 address is not looked at",
+        file: RANGES,
+        find: "is_some_and(|found| found <= lower)",
+        replace: "is_some_and(|_| true)",
+    },
+    Fault {
+        breaks: "the port next to an endpoint's is taken for it",
+        file: RANGES,
+        find: "if is(pair)? == u64::from(port)",
+        replace: "if is(pair)? <= u64::from(port)",
     },
     Fault {
         breaks: "a retransmitted SYN is another attempt",

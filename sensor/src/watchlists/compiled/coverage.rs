@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::{Ipv4Net, Ipv6Net};
 use sensor_ebpf::abi::{Address, Version, filter};
 
+use super::Entries;
+
 /// Bits of an IPv6 address that the filter hashes.
 const V6_HASHED: u8 = 32;
 
@@ -17,12 +19,27 @@ pub(super) struct Coverage {
 }
 
 impl Coverage {
-    pub(super) fn new() -> Self {
-        Self { words: vec![0; filter::WORDS as usize], v6_clear: 1 << filter::V6_BITS_LOG2 }
+    fn new() -> Self {
+        Self { words: vec![0; filter::LISTED_WORDS as usize], v6_clear: 1 << filter::V6_BITS_LOG2 }
+    }
+
+    /// Of everything that stands for someone.
+    pub(super) fn of(entries: &Entries) -> Self {
+        let mut coverage = Self::new();
+        for (prefix, _) in entries.v4.iter().filter(|(_, targets)| !targets.is_empty()) {
+            coverage.add_v4(*prefix);
+        }
+        for (prefix, _) in entries.v6.iter().filter(|(_, targets)| !targets.is_empty()) {
+            coverage.add_v6(*prefix);
+        }
+        for (endpoint, _) in entries.endpoints.iter().filter(|(_, targets)| !targets.is_empty()) {
+            coverage.add_address(endpoint.ip());
+        }
+        coverage
     }
 
     /// All /24 that the prefix covers, or the one that it lies in.
-    pub(super) fn add_v4(&mut self, prefix: Ipv4Net) {
+    fn add_v4(&mut self, prefix: Ipv4Net) {
         let (first_word, first_bit) = filter::v4_bit(&address(prefix.network()));
         let (last_word, last_bit) = filter::v4_bit(&address(prefix.broadcast()));
         for word in first_word..=last_word {
@@ -33,7 +50,7 @@ impl Coverage {
     }
 
     /// All /32 that the prefix covers, or the one that it lies in.
-    pub(super) fn add_v6(&mut self, prefix: Ipv6Net) {
+    fn add_v6(&mut self, prefix: Ipv6Net) {
         if self.v6_clear == 0 {
             return;
         }
@@ -49,7 +66,7 @@ impl Coverage {
         }
     }
 
-    pub(super) fn add_address(&mut self, ip: IpAddr) {
+    fn add_address(&mut self, ip: IpAddr) {
         match ip {
             IpAddr::V4(ip) => self.add_v4(Ipv4Net::from(ip)),
             IpAddr::V6(ip) => self.set_v6(ip),

@@ -4,9 +4,9 @@
 
 use std::fmt::Display;
 
-use prefix_trie::{Prefix, PrefixMap};
 use sensor_ebpf::abi::TargetSet;
 
+use super::flat::Block;
 use super::{CompileError, Owner, succeed, target_set};
 
 /// A prefix of a list; sorts before all that it covers, and `None` before every owner.
@@ -25,18 +25,17 @@ struct Cover<P> {
     targets: TargetSet,
 }
 
-/// `watched` is told each watched prefix that no other covers.
-pub(super) fn inherit<P: Prefix + Copy + Ord + Display>(
+/// In the order of the prefixes.
+pub(super) fn inherit<P: Block + Display>(
     mut listed: Vec<Listed<P>>,
     owners: &[Owner<'_>],
-    mut watched: impl FnMut(P),
-) -> Result<PrefixMap<P, TargetSet>, CompileError> {
+) -> Result<Vec<(P, TargetSet)>, CompileError> {
     listed.sort_unstable();
-    let mut table = PrefixMap::new();
+    let mut table = Vec::new();
     let mut covers: Vec<Cover<P>> = Vec::new();
     for same in listed.chunk_by(|a, b| a.prefix == b.prefix) {
         let prefix = same[0].prefix;
-        while covers.pop_if(|cover| !cover.prefix.contains(&prefix)).is_some() {}
+        while covers.pop_if(|cover| cover.prefix.last() < prefix.first()).is_some() {}
         let above = covers.last();
         if above.is_some_and(|cover| cover.allowed) {
             continue;
@@ -51,12 +50,9 @@ pub(super) fn inherit<P: Prefix + Copy + Ord + Display>(
             let targets = target_set(&successors, owners, &prefix)?;
             (successors, targets)
         };
-        if above.is_none() && !allowed {
-            watched(prefix);
-        }
         // Without a cover there is nothing to match: the same as an empty set.
         if targets != above.map_or(TargetSet::EMPTY, |cover| cover.targets) {
-            table.insert(prefix, targets);
+            table.push((prefix, targets));
         }
         covers.push(Cover { prefix, allowed, owners: successors, targets });
     }
