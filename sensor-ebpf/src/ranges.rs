@@ -2,48 +2,63 @@
 //! and a range has one answer: what its longest prefix stands for, and which of its ports stand
 //! for something else. Nothing nests any more, so one search is the whole lookup.
 //!
-//! A generation of the tables is one flat array of 64-bit words. It is built in one piece, given
-//! to the kernel in one piece, and made the one in use by setting one pointer.
+//! A generation of the tables is one flat array of lines, each eight 64-bit words and as long as a
+//! line of the cache. It is built in one piece, given to the kernel in one piece, and made the one
+//! in use by setting one pointer. Asking for a line costs the kernel a call, and whoever has one
+//! reads all of it.
+//!
+//! A *table* is a tree of ranges of 32-bit keys. A word is the first key in the upper half and in
+//! the lower one, in the last level, the answer, and in those above it, the line with the ranges
+//! from there on; ascending, and repeated to the end of its line. Where a table is, is a word as
+//! well: its first line, and in the upper half the number of levels; with none of them it is the
+//! answer itself.
 //!
 //! | words | hold |
 //! |---|---|
-//! | [`V6_HEADER`] | where the IPv6 ranges begin, and their number in the upper half |
-//! | [`V4_INDEX`], 65,536 of them | by the first two octets of an IPv4 address: the last range that begins before or with them, and how many ranges from it on to search |
-//! | IPv4 ranges | the first address in the upper half, the answer below it; ascending |
-//! | IPv6 ranges | the upper halves of all first addresses; then the lower halves; then the answers |
-//! | answers | a [`TargetSet`]; where [`HAS_PORTS`] is set then a number, and so many pairs of a port and a set, ascending |
+//! | [`V4_INDEX`], [`INDEX_WORDS`] of them | by the first 16 bits of an IPv4 address: where its table is |
+//! | [`V6_INDEX`], as many | by the first 16 bits of an IPv6 address: where the table of its first 32 bits is |
+//! | all others | tables, and what answers point at |
 //!
-//! An answer is the position of its word, or [`NOTHING`]. What is read is the daemon's own writing;
-//! still, a position outside of the array finds nothing, and each search ends.
+//! An answer is [`NOTHING`], or the position of a word: where the table of the next 32 bits of the
+//! address is ([`GOES_ON`]), or the [`TargetSet`] and, behind it, where a table of ports is
+//! ([`HAS_PORTS`]). What is read is the daemon's own writing; still, a position outside of the array
+//! finds nothing, and each search ends.
 
 use crate::abi::{Address, TargetSet, Version};
 
-pub const V6_HEADER: u32 = 0;
-pub const V4_INDEX: u32 = 1;
-pub const V4_INDEX_WORDS: u32 = 1 << 16;
-/// Where the IPv4 ranges begin.
-pub const V4_RANGES: u32 = V4_INDEX + V4_INDEX_WORDS;
+/// As the kernel's array holds it.
+pub type Line = [u64; WORDS_PER_LINE];
+pub const WORDS_PER_LINE: usize = 8;
+
+pub const V4_INDEX: u32 = 0;
+pub const V6_INDEX: u32 = V4_INDEX + INDEX_WORDS;
+pub const INDEX_WORDS: u32 = 1 << 16;
 /// The answer of a range that nothing covers.
 pub const NOTHING: u32 = 0;
+/// Set in an answer that the next 32 bits of the address have to give.
+pub const GOES_ON: u32 = 1 << 30;
 /// Set in an answer behind whose set there are ports.
 pub const HAS_PORTS: u32 = 1 << 31;
-/// Halvings until one is left of the ranges that begin within a /16, and the one before them.
-const V4_STEPS: u32 = 17;
-/// Halvings until one is left of all that the config's limits allow.
-const V6_STEPS: u32 = 27;
-/// Halvings until one is left of all ports.
-const PORT_STEPS: u32 = 16;
+/// Levels of a table: of more ranges than the config's limits allow.
+const LEVELS_MAX: u64 = 9;
 
 /// A generation.
 pub trait Generation {
-    /// The word at a position; `None` outside of the array.
-    fn word(&self, at: u32) -> Option<u64>;
+    /// The line at a position, counted in lines; `None` outside of the array.
+    fn line(&self, at: u32) -> Option<&Line>;
+
+    /// The word at a position, counted in words.
+    #[inline(always)]
+    fn word(&self, at: u32) -> Option<u64> {
+        let line = self.line(at / WORDS_PER_LINE as u32)?;
+        Some(line[at as usize % WORDS_PER_LINE])
+    }
 }
 
-impl Generation for [u64] {
+impl Generation for [Line] {
     #[inline]
-    fn word(&self, at: u32) -> Option<u64> {
-        self.get(at as usize).copied()
+    fn line(&self, at: u32) -> Option<&Line> {
+        self.get(at as usize)
     }
 }
 
@@ -64,11 +79,6 @@ pub const fn pack(low: u32, high: u32) -> u64 {
     (high as u64) << 32 | low as u64
 }
 
-#[inline(always)]
-const fn unpack(word: u64) -> (u32, u32) {
-    (word as u32, (word >> 32) as u32)
-}
-
 /// Looks an address up; a port as well, where there is one.
 #[inline(always)]
 pub fn find(
@@ -78,7 +88,7 @@ pub fn find(
     port: Option<u16>,
 ) -> Found {
     let answer = match version {
-        Version::V4 => find_v4(generation, u32::from_be(address.v4_word())),
+        Version::V4 => indexed(generation, V4_INDEX, u32::from_be(address.v4_word())),
         Version::V6 => find_v6(generation, address),
     };
     if answer == NOTHING {
@@ -87,71 +97,60 @@ pub fn find(
     let at = answer & !HAS_PORTS;
     if let Some(port) = port
         && answer & HAS_PORTS != 0
-        && let Some(targets) = find_port(generation, at.wrapping_add(1), port)
     {
-        return Found { targets, is_endpoint: true };
+        let place = generation.word(at.wrapping_add(1)).unwrap_or_default();
+        let of_port = search(generation, place, u32::from(port));
+        if of_port != NOTHING {
+            return Found { targets: targets(generation, of_port), is_endpoint: true };
+        }
     }
-    Found { targets: generation.word(at).map_or(TargetSet::EMPTY, TargetSet), is_endpoint: false }
+    Found { targets: targets(generation, at), is_endpoint: false }
 }
 
 #[inline(always)]
-fn find_v4(generation: &(impl Generation + ?Sized), address: u32) -> u32 {
-    let Some(word) = generation.word(V4_INDEX + (address >> 16)) else { return NOTHING };
-    let (first, count) = unpack(word);
-    let begins = |at| generation.word(at).is_some_and(|range| (range >> 32) as u32 <= address);
-    let at = last_that::<V4_STEPS>(first, count, begins);
-    generation.word(at).map_or(NOTHING, |range| range as u32)
+fn targets(generation: &(impl Generation + ?Sized), at: u32) -> TargetSet {
+    generation.word(at).map_or(TargetSet::EMPTY, TargetSet)
 }
 
 #[inline(always)]
 fn find_v6(generation: &(impl Generation + ?Sized), address: &Address) -> u32 {
-    let half = |high, low| u64::from(u32::from_be(high)) << 32 | u64::from(u32::from_be(low));
-    let [a, b, c, d] = address.0;
-    let (upper, lower) = (half(a, b), half(c, d));
-    let Some(header) = generation.word(V6_HEADER) else { return NOTHING };
-    let (first, count) = unpack(header);
-    let begins = |at: u32| match generation.word(at) {
-        Some(found) if found == upper => {
-            generation.word(at.wrapping_add(count)).is_some_and(|found| found <= lower)
-        }
-        Some(found) => found < upper,
-        None => false,
-    };
-    let at = last_that::<V6_STEPS>(first, count, begins);
-    generation.word(at.wrapping_add(count.wrapping_mul(2))).map_or(NOTHING, |answer| answer as u32)
-}
-
-#[inline(always)]
-fn find_port(generation: &(impl Generation + ?Sized), at: u32, port: u16) -> Option<TargetSet> {
-    let count = generation.word(at)? as u32;
-    let place = |pair: u32| at.wrapping_add(pair.wrapping_mul(2));
-    let is = |pair: u32| generation.word(place(pair).wrapping_add(1));
-    let pair =
-        last_that::<PORT_STEPS>(0, count, |pair| is(pair).is_some_and(|found| found <= u64::from(port)));
-    if is(pair)? == u64::from(port) {
-        generation.word(place(pair).wrapping_add(2)).map(TargetSet)
-    } else {
-        None
-    }
-}
-
-/// The last of `count` numbers from `first` on that is `wanted`, where all that are come before
-/// all that are not; `first`, where none is. `STEPS`: halvings that leave one of them.
-#[inline(always)]
-fn last_that<const STEPS: u32>(first: u32, count: u32, wanted: impl Fn(u32) -> bool) -> u32 {
-    let (mut first, mut count) = (first, count);
-    for _ in 0..STEPS {
-        if count <= 1 {
+    let [first, others @ ..] = address.0.map(u32::from_be);
+    let mut answer = indexed(generation, V6_INDEX, first);
+    for word in others {
+        if answer & GOES_ON == 0 {
             break;
         }
-        let half = count / 2;
-        let middle = first.wrapping_add(half);
-        if wanted(middle) {
-            first = middle;
-            count -= half;
-        } else {
-            count = half;
-        }
+        let place = generation.word(answer & !GOES_ON).unwrap_or_default();
+        answer = search(generation, place, word);
     }
-    first
+    answer
+}
+
+/// The answer for a key whose upper half says where to search.
+#[inline(always)]
+fn indexed(generation: &(impl Generation + ?Sized), index: u32, key: u32) -> u32 {
+    let place = generation.word(index + (key >> 16)).unwrap_or_default();
+    search(generation, place, key)
+}
+
+/// The answer for a key, in the table at `place`.
+#[inline(always)]
+fn search(generation: &(impl Generation + ?Sized), place: u64, key: u32) -> u32 {
+    let (mut at, levels) = (place as u32, place >> 32);
+    for level in 0..LEVELS_MAX {
+        if level >= levels {
+            break;
+        }
+        at = generation.line(at).map_or(NOTHING, |line| last_begun(line, key));
+    }
+    at
+}
+
+/// What the last range of a line says that begins at this key or before.
+#[inline(always)]
+fn last_begun(line: &Line, key: u32) -> u32 {
+    let behind = u64::from(key) + 1;
+    // Counted without a branch, which could not be foretold: 1 where the difference is below 0.
+    let begun: u64 = line.iter().map(|range| (range >> 32).wrapping_sub(behind) >> 63).sum();
+    line[begun.wrapping_sub(1) as usize % WORDS_PER_LINE] as u32
 }

@@ -14,7 +14,7 @@ use sensor_ebpf::abi::{
 use sensor_ebpf::classify::{Observation, Tables};
 use sensor_ebpf::count::{Inserted, Ledger};
 use sensor_ebpf::flow::begin;
-use sensor_ebpf::ranges::{self, Found, Generation};
+use sensor_ebpf::ranges::{self, Found, Generation, Line};
 
 #[map]
 static SETTINGS: Array<Settings> = Array::pinned(1, 0);
@@ -33,7 +33,7 @@ static FILTER: Array<u64> = Array::pinned(filter::WORDS, BPF_F_MMAPABLE);
 /// One entry: the generation in use. It may have any length (`BPF_F_INNER_MAP`: kernel 5.10,
 /// commit 4a8f87e60f6d); the one here says only what its entries are.
 #[btf_map]
-static TABLES: ArrayOfMaps<Words, 1> = ArrayOfMaps::new();
+static TABLES: ArrayOfMaps<Lines, 1> = ArrayOfMaps::new();
 #[map]
 static LEARNED: HashMap<EndpointKey, Learned> = HashMap::pinned(capacity::LEARNED, BPF_F_NO_PREALLOC);
 #[map]
@@ -59,14 +59,14 @@ static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 const EXISTS: i32 = -17;
 
 /// A generation: see [`ranges`].
-type Words = btf_maps::Array<u64, 1, { (BPF_F_INNER_MAP | BPF_F_MMAPABLE) as usize }>;
+type Lines = btf_maps::Array<Line, 1, { (BPF_F_INNER_MAP | BPF_F_MMAPABLE) as usize }>;
 
-struct InUse<'a>(&'a Words);
+struct InUse<'a>(&'a Lines);
 
 impl Generation for InUse<'_> {
     #[inline(always)]
-    fn word(&self, at: u32) -> Option<u64> {
-        self.0.get(at).copied()
+    fn line(&self, at: u32) -> Option<&Line> {
+        self.0.get(at)
     }
 }
 

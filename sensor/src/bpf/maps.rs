@@ -5,6 +5,7 @@ use anyhow::{Context, Result};
 use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, PerCpuArray};
 use aya::{Ebpf, Pod};
 use sensor_ebpf::abi::{Daemon, EndpointKey, Flow, FlowKey, Learned, Own, Settings, TargetName, Totals, map};
+use sensor_ebpf::ranges::Line;
 
 /// An ABI type as aya wants it: bytes that may be copied to and from the kernel.
 #[repr(transparent)]
@@ -27,6 +28,9 @@ impl Plain for Totals {}
 // SAFETY: `Plain` says so, and `Raw` is transparent.
 unsafe impl<T: Plain> Pod for Raw<T> {}
 
+/// Compiled tables.
+pub type Generation = Array<MapData, Line>;
+
 /// What is only read here, or written at start.
 pub struct Maps {
     totals: PerCpuArray<MapData, Raw<Totals>>,
@@ -42,7 +46,7 @@ pub(super) struct Writable {
     pub filter: MapData,
     pub daemon: Array<MapData, Raw<Daemon>>,
     pub learned: HashMap<MapData, Raw<EndpointKey>, Raw<Learned>>,
-    pub tables: ArrayOfMaps<MapData, Array<MapData, u64>>,
+    pub tables: ArrayOfMaps<MapData, Generation>,
 }
 
 impl Maps {

@@ -7,16 +7,18 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, ensure};
-use aya::maps::{Array, Map, MapData};
+use aya::maps::{Map, MapData};
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY;
 use aya_obj::generated::{BPF_F_INNER_MAP, BPF_F_MMAPABLE};
 use sensor_ebpf::abi::{
     Daemon, EndpointKey, Learned, NAME_MAX, SCHEMA, Settings, TargetName, Version, filter,
 };
 
+use sensor_ebpf::ranges::Line;
+
 use super::filter::Filter;
 use super::mapped::Mapped;
-use super::maps::{Maps, Raw, Writable};
+use super::maps::{Generation, Maps, Raw, Writable};
 use crate::watchlists::Compiled;
 
 /// The writing side of the maps.
@@ -93,7 +95,7 @@ impl Tables {
     /// Makes these tables the ones in use. A packet is looked up in the old ones or in the new
     /// ones: the filter covers both until the kernel knows only the new.
     pub fn switch_to(&mut self, compiled: &Compiled) -> Result<()> {
-        let generation = generation(&compiled.words).context("filling TABLES")?;
+        let generation = generation(&compiled.lines).context("filling TABLES")?;
         let filter = Filter::map(&self.maps.filter)?;
         let mut covered = compiled.filter.clone();
         for key in self.maps.learned.keys() {
@@ -109,14 +111,15 @@ impl Tables {
     }
 }
 
-/// A map of its own for these words. It lives as long as it is the one in use.
-fn generation(words: &[u64]) -> Result<Array<MapData, u64>> {
+/// A map of its own for these lines. It lives as long as it is the one in use.
+fn generation(lines: &[Line]) -> Result<Generation> {
     const INDEX_BYTES: u32 = 4;
-    const WORD_BYTES: u32 = 8;
-    let len = u32::try_from(words.len()).context("the lists are too long")?;
+    const LINE_BYTES: u32 = 64;
+    let len = u32::try_from(lines.len()).context("the lists are too long")?;
+    let words = lines.as_flattened();
     let flags = BPF_F_MMAPABLE | BPF_F_INNER_MAP;
     let wanted =
-        aya_obj::Map::new_from_params(BPF_MAP_TYPE_ARRAY as u32, INDEX_BYTES, WORD_BYTES, len, flags);
+        aya_obj::Map::new_from_params(BPF_MAP_TYPE_ARRAY as u32, INDEX_BYTES, LINE_BYTES, len, flags);
     let map = MapData::create(wanted, "generation", None)?;
     let mapped = Mapped::new(map.fd(), words.len())?;
     for (place, word) in mapped.words().iter().zip(words) {

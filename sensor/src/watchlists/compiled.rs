@@ -9,6 +9,7 @@
 mod coverage;
 mod flat;
 mod inherit;
+mod lines;
 
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
@@ -18,7 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sensor_ebpf::abi::{Address, EndpointKey, TARGETS_PER_PACKET, TargetSet, Version};
 use sensor_ebpf::classify::Tables;
-use sensor_ebpf::ranges::{self, Found};
+use sensor_ebpf::ranges::{self, Found, Line};
 
 use self::coverage::Coverage;
 use self::flat::Ranges;
@@ -30,7 +31,7 @@ use crate::config::{Config, Limits};
 #[derive(Clone, Debug)]
 pub struct Compiled {
     /// As [`sensor_ebpf::ranges`] lays them out.
-    pub words: Vec<u64>,
+    pub lines: Vec<Line>,
     /// The bits of [`sensor_ebpf::abi::filter`] that lists set.
     pub filter: Vec<u64>,
     pub sizes: Sizes,
@@ -140,7 +141,7 @@ impl Compiled {
 
     fn of_ranges((v4, v6): &(Ranges<u32>, Ranges<u128>), entries: &Entries) -> Self {
         Self {
-            words: flat::words(v4, v6, &entries.endpoints),
+            lines: lines::lines(v4, v6, &entries.endpoints),
             filter: Coverage::of(entries).words,
             sizes: Sizes {
                 prefixes_v4: entries.v4.len(),
@@ -279,7 +280,7 @@ impl Tables for Compiled {
     }
 
     fn listed(&self, version: Version, remote: &Address, port: Option<u16>) -> Found {
-        ranges::find(&self.words[..], version, remote, port)
+        ranges::find(&self.lines[..], version, remote, port)
     }
 
     fn may_know(&self, _: &Address) -> bool {
