@@ -6,8 +6,9 @@
 //! between two sweeps.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 
+use foldhash::{fast, quality};
 use sensor_ebpf::abi::{Address, Daemon, Flow, FlowKey, Transport};
 use sensor_ebpf::flow::{UDP_SILENCE_NS, is_over};
 
@@ -36,16 +37,16 @@ pub struct TargetFlows {
 
 /// Remembers from sweep to sweep which flows were there, by the hash of their key.
 pub struct Sweeper {
-    hasher: RandomState,
+    hasher: quality::RandomState,
     /// Since when its leaving is no loss; `u64::MAX`: it has not ended.
-    present: HashMap<u64, u64>,
+    present: HashMap<u64, u64, fast::RandomState>,
     /// Of this and earlier daemons on the same table.
     counted: Daemon,
 }
 
 impl Sweeper {
     pub fn new(counted: Daemon) -> Self {
-        Self { hasher: RandomState::new(), present: HashMap::new(), counted }
+        Self { hasher: quality::RandomState::default(), present: HashMap::default(), counted }
     }
 
     /// What has been counted so far, to be kept where it outlives the daemon.
@@ -55,7 +56,7 @@ impl Sweeper {
 
     /// `created`: entries that the table ever took, read before `flows` were listed.
     pub fn sweep(&mut self, flows: &[(FlowKey, Flow)], created: u64, now_ns: u64) -> View {
-        let mut present = HashMap::with_capacity(flows.len());
+        let mut present = HashMap::with_capacity_and_hasher(flows.len(), fast::RandomState::default());
         for (key, flow) in flows {
             present.insert(self.hasher.hash_one(key), ends_ns(key, flow));
         }
@@ -82,7 +83,8 @@ fn ends_ns(key: &FlowKey, flow: &Flow) -> u64 {
 }
 
 fn by_target(flows: &[(FlowKey, Flow)], now_ns: u64) -> HashMap<u32, TargetFlows> {
-    let mut targets: HashMap<u32, (Counts, HashSet<(u8, Address)>)> = HashMap::new();
+    type Peers = HashSet<(u8, Address), fast::RandomState>;
+    let mut targets: HashMap<u32, (Counts, Peers), fast::RandomState> = HashMap::default();
     for (key, flow) in flows.iter().filter(|(_, flow)| now_ns.saturating_sub(flow.last_ns) <= ALIVE_NS) {
         for slot in flow.targets.slots() {
             let (counts, peers) = targets.entry(slot).or_default();

@@ -27,6 +27,10 @@ pub struct State {
 pub trait Kernel: Send + Sync {
     /// The totals of one target, over all CPUs.
     fn totals(&self, slot: u32) -> Result<Totals>;
+    /// The totals of all slots below `slots`, likewise.
+    fn all_totals(&self, slots: u32) -> Result<Vec<Totals>> {
+        (0..slots).map(|slot| self.totals(slot)).collect()
+    }
     /// What it could not read or count, over all CPUs.
     fn own(&self) -> Result<Own>;
     /// What its programs cost, while the kernel measures that.

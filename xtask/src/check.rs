@@ -4,7 +4,6 @@
 //! Runs no tests. A step that could not be done is never reported as passed.
 
 use std::{
-    env,
     io::{self, Write as _},
     process::{Child, Command, Stdio},
     thread,
@@ -13,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{cargo, setup, tidy};
+use crate::{cargo, kernel_half, setup, tidy};
 
 /// How a step ended that did not fail.
 enum Outcome {
@@ -93,25 +92,9 @@ fn clippy_host() -> Result<Outcome> {
     quietly(cargo::cargo(["clippy", "--workspace", "--all-targets"]).args(["--", "-D", "warnings"]))
 }
 
-/// The compiler flags of the kernel half, as sensor/build.rs sets them: with others, everything
-/// below target/kernel would be built twice.
-fn kernel_flags() -> String {
-    [format!("--cfg=bpf_target_arch=\"{}\"", env::consts::ARCH).as_str(), "-Cdebuginfo=2", "-Clink-arg=--btf"]
-        .join("\x1f")
-}
-
 fn clippy_kernel() -> Result<Outcome> {
-    let mut command = cargo::cargo(["clippy", "--release", "--package", "sensor-ebpf"]);
-    command
-        .args(["--bin", "poolwatch-kernel", "--target", "bpfel-unknown-none"])
-        .args(["-Z", "build-std=core", "--target-dir"])
-        .arg(cargo::target().join("kernel"))
-        .args(["--", "-D", "warnings"])
-        .env("PATH", cargo::search_path())
-        .env("CARGO_ENCODED_RUSTFLAGS", kernel_flags())
-        // A stable compiler builds `core` from source only when asked like this.
-        .env("RUSTC_BOOTSTRAP", "1");
-    quietly(&mut command)
+    let mut command = kernel_half::command("clippy", &[kernel_half::SHIPPED, kernel_half::BENCH]);
+    quietly(command.args(["--", "-D", "warnings"]))
 }
 
 fn cargo_deny() -> Command {
@@ -163,21 +146,10 @@ fn failure_within(mut child: Child, limit: Duration) -> Result<Option<String>> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     fn shell(script: &str) -> Child {
         Command::new("sh").args(["-c", script]).stderr(Stdio::piped()).spawn().unwrap()
-    }
-
-    #[test]
-    fn the_kernel_half_is_linted_with_the_flags_it_is_built_with() {
-        let build_script = fs::read_to_string(cargo::root().join("sensor/build.rs")).unwrap();
-        for flag in kernel_flags().split('\x1f') {
-            let name = flag.split_once("=\"").map_or(flag, |(name, _value)| name);
-            assert!(build_script.contains(name), "sensor/build.rs does not set {flag}");
-        }
     }
 
     #[test]

@@ -3,10 +3,12 @@
 //! This file only names the verbs; each lives in its own module. CI and the README call nothing
 //! else. No verb needs root: what does is started through sudo, one program at a time.
 
+mod bench;
 mod build;
 mod cargo;
 mod check;
 mod conformance;
+mod kernel_half;
 mod libtest;
 mod mutants;
 mod root;
@@ -63,6 +65,11 @@ enum Verb {
     /// Compare what is counted in real captures with capinfos, tshark and a wire; asks for root
     #[command(after_help = "Example:\n  cargo xtask conformance --captures ../captures")]
     Conformance(conformance::Arguments),
+    /// Measure what poolwatch costs: a packet, a list, a scrape, a capture; asks for root
+    #[command(
+        after_help = "Examples:\n  cargo xtask bench                       tables, target/bench/price.json and .svg\n  cargo xtask bench --quick               whether it works, not what it costs\n  cargo xtask bench --only packets --only lists\n  cargo xtask bench --captures ../captures --json price.json --plot price.svg"
+    )]
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -77,6 +84,7 @@ fn main() -> ExitCode {
         },
         Verb::Mutants => mutants::mutants(),
         Verb::Conformance(arguments) => conformance::conformance(&arguments),
+        Verb::Bench(arguments) => bench::bench(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -96,6 +104,21 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_readme_has_a_row_for_each_verb() {
+        let readme = std::fs::read_to_string(cargo::root().join("README.md")).unwrap();
+        let (_, table) = readme.split_once("| `cargo xtask …` |").unwrap();
+        let rows: Vec<&str> = table
+            .lines()
+            .skip(2)
+            .map_while(|line| line.strip_prefix("| `"))
+            .filter_map(|row| row.split([' ', '`']).next())
+            .collect();
+        let command = Arguments::command();
+        let verbs: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        assert_eq!(rows, verbs);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! where it can be, named exactly where not.
 //!
 //! A C compiler is not probed: rustc links through it, so xtask itself would not exist without
-//! one. The programs of the operating system that tests need are in `system_tools`. Everything
+//! one. The programs of the operating system that tests and benchmark need are in `system_tools`. Everything
 //! but rust-src goes under target/tools; when all is there, this takes a few hundredths of a second.
 
 use std::{
@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     cargo::{self, read},
-    system_tools,
+    system_tools::{self, Driver},
 };
 
 /// bpf-linker reads the bitcode that rustc writes, so its LLVM must be rustc's.
@@ -53,7 +53,13 @@ pub(crate) fn for_checking() -> Result<()> {
 /// What the tests need; `kernel` tells whether those that need root are among them.
 pub(crate) fn for_testing(kernel: bool) -> Result<()> {
     for_building()?;
-    system_tools::require(kernel)
+    let drivers = [Driver::Tests, Driver::KernelTests];
+    system_tools::require(if kernel { &drivers } else { &drivers[..1] })
+}
+
+pub(crate) fn for_measuring() -> Result<()> {
+    for_building()?;
+    system_tools::require(&[Driver::Bench])
 }
 
 /// The compiler that cargo will use.

@@ -1,4 +1,4 @@
-//! The programs of the operating system that the tests drive: one table, installed by apt-get
+//! The programs of the operating system that tests and benchmark drive: one table, installed by apt-get
 //! where we may, named exactly where not.
 //!
 //! What comes as a service (promtool's package starts a server) is unpacked under target/tools
@@ -24,18 +24,19 @@ enum Way {
     Unpack,
 }
 
-/// Which tests drive a tool.
+/// What drives a tool.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Tests {
-    All,
-    Kernel,
+pub(crate) enum Driver {
+    Tests,
+    KernelTests,
+    Bench,
 }
 
 struct Tool {
     name: &'static str,
     package: &'static str,
     way: Way,
-    tests: Tests,
+    drivers: &'static [Driver],
     purpose: &'static str,
 }
 
@@ -43,47 +44,56 @@ const fn tool(
     name: &'static str,
     package: &'static str,
     way: Way,
-    tests: Tests,
+    drivers: &'static [Driver],
     purpose: &'static str,
 ) -> Tool {
-    Tool { name, package, way, tests, purpose }
+    Tool { name, package, way, drivers, purpose }
 }
+
+const TESTS: &[Driver] = &[Driver::Tests];
+const KERNEL: &[Driver] = &[Driver::KernelTests];
+const BENCH: &[Driver] = &[Driver::Bench];
+const BOTH: &[Driver] = &[Driver::KernelTests, Driver::Bench];
 
 #[rustfmt::skip]
 const TOOLS: &[Tool] = &[
-    tool("promtool",        "prometheus",       Way::Unpack,  Tests::All,    "checks the metrics and the alert rules"),
-    tool("systemd-analyze", "systemd",          Way::Install, Tests::All,    "verifies the unit"),
-    tool("ip",              "iproute2",         Way::Install, Tests::Kernel, "makes namespaces and veth pairs"),
-    tool("nft",             "nftables",         Way::Install, Tests::Kernel, "counts the same traffic independently"),
-    tool("ethtool",         "ethtool",          Way::Install, Tests::Kernel, "turns offloads on and off"),
-    tool("bpftool",         "bpftool",          Way::Install, Tests::Kernel, "tells what is attached and in which order"),
-    tool("tshark",          "tshark",           Way::Install, Tests::Kernel, "counts packets and bytes of captures"),
-    tool("capinfos",        "wireshark-common", Way::Install, Tests::Kernel, "counts packets of captures"),
-    tool("tcpreplay",       "tcpreplay",        Way::Install, Tests::Kernel, "sends captures"),
-    tool("tcpprep",         "tcpreplay",        Way::Install, Tests::Kernel, "splits captures into their two sides"),
+    tool("promtool",        "prometheus",       Way::Unpack,  TESTS,  "checks the metrics and the alert rules"),
+    tool("systemd-analyze", "systemd",          Way::Install, TESTS,  "verifies the unit"),
+    tool("ip",              "iproute2",         Way::Install, BOTH,   "makes namespaces and veth pairs"),
+    tool("nft",             "nftables",         Way::Install, BOTH,   "counts the same traffic independently"),
+    tool("ethtool",         "ethtool",          Way::Install, BOTH,   "turns offloads on and off"),
+    tool("bpftool",         "bpftool",          Way::Install, KERNEL, "tells what is attached and in which order"),
+    tool("tshark",          "tshark",           Way::Install, KERNEL, "counts packets and bytes of captures"),
+    tool("capinfos",        "wireshark-common", Way::Install, KERNEL, "counts packets of captures"),
+    tool("tcpreplay",       "tcpreplay",        Way::Install, KERNEL, "sends captures"),
+    tool("tcpprep",         "tcpreplay",        Way::Install, KERNEL, "splits captures into their two sides"),
+    tool("ipset",           "ipset",            Way::Install, BENCH,  "matches the same prefixes"),
+    tool("iptables-legacy", "iptables",         Way::Install, BENCH,  "asks ipset about each packet"),
+    tool("iperf3",          "iperf3",           Way::Install, BENCH,  "sends as much as goes through"),
+    tool("perf",            "linux-perf",       Way::Install, BENCH,  "tells where the time goes"),
+    tool("ndpiReader",      "libndpi-bin",      Way::Install, BENCH,  "reads the same captures"),
 ];
 
-/// See that the tools are there: those of all tests, and with `kernel` also those of the tests
-/// that run as root.
-pub(crate) fn require(kernel: bool) -> Result<()> {
-    let missing = missing(kernel);
+/// See that the tools of all these drivers are there.
+pub(crate) fn require(drivers: &[Driver]) -> Result<()> {
+    let missing = missing(drivers);
     if missing.is_empty() {
         return Ok(());
     }
     if cargo::find_program("apt-get").is_some() {
         install(&missing);
     }
-    let still_missing = self::missing(kernel);
+    let still_missing = self::missing(drivers);
     if still_missing.is_empty() {
         return Ok(());
     }
     bail!(name_missing(&still_missing));
 }
 
-fn missing(kernel: bool) -> Vec<&'static Tool> {
+fn missing(drivers: &[Driver]) -> Vec<&'static Tool> {
     TOOLS
         .iter()
-        .filter(|tool| kernel || tool.tests == Tests::All)
+        .filter(|tool| tool.drivers.iter().any(|driver| drivers.contains(driver)))
         .filter(|tool| cargo::find_program(tool.name).is_none())
         .collect()
 }
@@ -166,7 +176,7 @@ fn name_missing(missing: &[&Tool]) -> String {
     let tools: Vec<String> =
         missing.iter().map(|tool| format!("  {} ({})", tool.name, tool.purpose)).collect();
     format!(
-        "the tests need programs that are missing:\n{}\n  \
+        "programs are missing:\n{}\n  \
          on Debian: sudo apt-get install --no-install-recommends {}",
         tools.join("\n"),
         packages.join(" ")
@@ -183,6 +193,14 @@ mod tests {
             let first = TOOLS.iter().position(|other| other.name == tool.name);
             assert_eq!(first, Some(position), "{} is there twice", tool.name);
         }
+    }
+
+    #[test]
+    fn each_driver_has_tools_and_each_tool_a_driver() {
+        for driver in [Driver::Tests, Driver::KernelTests, Driver::Bench] {
+            assert!(TOOLS.iter().any(|tool| tool.drivers.contains(&driver)), "{driver:?}");
+        }
+        assert!(TOOLS.iter().all(|tool| !tool.drivers.is_empty()));
     }
 
     #[test]

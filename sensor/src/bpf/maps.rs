@@ -7,6 +7,8 @@ use aya::{Ebpf, Pod};
 use sensor_ebpf::abi::{Daemon, EndpointKey, Flow, FlowKey, Learned, Own, Settings, TargetName, Totals, map};
 use sensor_ebpf::ranges::Line;
 
+use super::batch;
+
 /// An ABI type as aya wants it: bytes that may be copied to and from the kernel.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +75,15 @@ impl Maps {
     /// The totals of one target, over all CPUs.
     pub fn totals(&self, slot: u32) -> Result<Totals> {
         let per_cpu = self.totals.get(&slot, 0).with_context(|| format!("reading TOTALS[{slot}]"))?;
-        Ok(per_cpu.iter().fold(Totals::default(), |sum, Raw(cpu)| sum.plus(cpu)))
+        Ok(sum(&per_cpu))
+    }
+
+    /// The totals of all slots below `slots`, over all CPUs.
+    pub fn all_totals(&self, slots: u32) -> Result<Vec<Totals>> {
+        match batch::folded(&self.totals, slots as usize, sum).context("reading TOTALS")? {
+            Some(totals) => Ok(totals),
+            None => (0..slots).map(|slot| self.totals(slot)).collect(),
+        }
     }
 
     /// What the kernel half says about itself, over all CPUs.
@@ -82,16 +92,21 @@ impl Maps {
         Ok(per_cpu.iter().fold(Own::default(), |sum, Raw(cpu)| sum.plus(cpu)))
     }
 
-    /// Every flow in the table. The kernel goes on writing meanwhile: a flow may be missed or,
-    /// when the entry at which the walk stands is evicted, come twice; `limit` bounds the walk.
+    /// Every flow in the table, `limit` at most. The kernel goes on writing meanwhile: a flow that
+    /// comes or goes may be missed. Read one by one, before kernel 5.6, others may be missed too,
+    /// or come twice, when the entry at which the walk stands is evicted.
     pub fn flows(&self, limit: usize) -> Result<Vec<(FlowKey, Flow)>> {
-        let mut flows = Vec::new();
-        for entry in self.flows.iter().take(limit) {
-            let (Raw(key), Raw(flow)) = entry.context("reading FLOWS")?;
-            flows.push((key, flow));
-        }
-        Ok(flows)
+        let flows = match batch::entries(&self.flows, limit).context("reading FLOWS")? {
+            Some(flows) => flows,
+            None => self.flows.iter().take(limit).collect::<Result<_, _>>().context("reading FLOWS")?,
+        };
+        Ok(flows.into_iter().map(|(Raw(key), Raw(flow))| (key, flow)).collect())
     }
+}
+
+/// One target over all CPUs.
+fn sum(per_cpu: &[Raw<Totals>]) -> Totals {
+    per_cpu.iter().fold(Totals::default(), |sum, Raw(cpu)| sum.plus(cpu))
 }
 
 fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map> {

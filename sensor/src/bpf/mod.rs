@@ -2,6 +2,7 @@
 //! Nothing in here decides what is watched or what is shown.
 
 pub mod attach;
+mod batch;
 mod filter;
 pub mod interfaces;
 mod log;
@@ -41,6 +42,10 @@ pub struct Loaded {
 impl Kernel for Loaded {
     fn totals(&self, slot: u32) -> Result<Totals> {
         self.maps.totals(slot)
+    }
+
+    fn all_totals(&self, slots: u32) -> Result<Vec<Totals>> {
+        self.maps.all_totals(slots)
     }
 
     fn own(&self) -> Result<Own> {

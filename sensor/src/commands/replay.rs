@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufReader, ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -54,7 +54,7 @@ pub fn replay_files(
     for (file, capture) in files.iter().zip(names(files)) {
         let replayed = File::open(file)
             .context("cannot be opened")
-            .and_then(|opened| Ok(replay::replay(BufReader::new(opened), lists)?));
+            .and_then(|opened| Ok(replay::replay(opened, lists)?));
         let error = match replayed {
             Err(error) => Some(error),
             Ok(mut report) => {

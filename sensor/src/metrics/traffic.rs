@@ -3,9 +3,9 @@
 //! From the start an idle target has its local TCP connections, attempted and established, at 0;
 //! every other series comes with its first count, so that an idle target stays cheap to scrape.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use sensor_ebpf::abi::{Direction, Side, Totals, Transport};
 
 use super::family::{Family, counter, gauge};
@@ -17,8 +17,11 @@ use crate::state::{Slot, State};
 pub(super) fn collect(state: &State) -> Result<Vec<Family>> {
     let watched = state.watched.get();
     let mut families = Families::new();
+    let taken = watched.slots.iter().map(|slot| slot.index + 1).max().unwrap_or(0);
+    let (totals, boot_at) = (state.kernel.all_totals(taken)?, boot_at());
     for slot in &watched.slots {
-        families.totals(slot, &state.kernel.totals(slot.index)?, boot_at());
+        let totals = totals.get(slot.index as usize).context("a slot beyond TOTALS")?;
+        families.totals(slot, totals, boot_at);
     }
     families.views(&watched.slots, &state.flows.get());
     Ok(families.into_vec())
@@ -105,7 +108,7 @@ impl Families {
             }
         }
         if totals.last_seen_ns > 0 {
-            let seen_at = boot_at + std::time::Duration::from_nanos(totals.last_seen_ns);
+            let seen_at = boot_at + Duration::from_nanos(totals.last_seen_ns);
             let seconds = seen_at.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
             self.last_seen.add(&target, seconds);
         }

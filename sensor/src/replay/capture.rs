@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read};
+use std::ops::Range;
 
 use sensor_ebpf::headers::Link;
 
@@ -17,6 +18,9 @@ use super::{pcap, pcapng};
 /// Longest packet or block that is taken for one, in bytes: far above what a capture holds
 /// (libpcap's own limit is 262,144), far below what a damaged length field says.
 pub const BLOCK_MAX: usize = 16 << 20;
+
+/// What is read at once, in bytes: few system calls, and still in the cache when it is looked at.
+const READ_BYTES: usize = 256 << 10;
 
 /// A packet as it was captured.
 #[derive(Clone, Copy, Debug)]
@@ -85,12 +89,12 @@ enum Format {
 }
 
 impl<R: Read> Capture<R> {
-    /// Reads the beginning of `reader`, which should be buffered.
+    /// Reads the beginning of `reader`, which need not be buffered.
     ///
     /// # Errors
     /// When this is not a capture, or the beginning of one is cut off.
     pub fn new(reader: R) -> Result<Self, CaptureError> {
-        let mut input = Input { reader, bytes: Vec::new(), offset: 0, begun: 0 };
+        let mut input = Input::new(reader);
         match input.begin(4, "the file header") {
             // Too short to be anything: foreign.
             Ok(_) | Err(CaptureError::Truncated { .. }) => {}
@@ -101,7 +105,7 @@ impl<R: Read> Capture<R> {
         } else if pcap::is_header(input.bytes()) {
             Format::Pcap(pcap::File::open(&mut input)?)
         } else {
-            return Err(CaptureError::Foreign(input.bytes));
+            return Err(CaptureError::Foreign(input.bytes().to_vec()));
         };
         Ok(Self { input, format })
     }
@@ -129,55 +133,69 @@ pub(super) fn frame(
     Ok(Frame { time_ns, link: link_type.link(bytes), bytes, original_len })
 }
 
-/// The file, and the record or block of it that is in hand.
+/// The file, and the record or block of it that is in hand: a part of the buffer that the file
+/// is read into, so that a packet is never copied.
 pub(super) struct Input<R> {
     reader: R,
-    bytes: Vec<u8>,
-    /// Of the end of what was read, from the beginning of the file.
+    buffer: Vec<u8>,
+    /// How much of the buffer was read.
+    filled: usize,
+    /// What of it is in hand; what follows was read ahead.
+    hand: Range<usize>,
+    /// Of the end of what is in hand, from the beginning of the file.
     offset: u64,
-    /// Of the beginning of what is in hand.
+    /// Of its beginning.
     begun: u64,
 }
 
 impl<R: Read> Input<R> {
+    fn new(reader: R) -> Self {
+        Self { reader, buffer: vec![0; READ_BYTES], filled: 0, hand: 0..0, offset: 0, begun: 0 }
+    }
+
     /// What is in hand.
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.buffer[self.hand.clone()]
     }
 
     /// Lets go of what is in hand and takes the next `length` bytes; `false` when the file
     /// ends here.
     pub(super) fn begin(&mut self, length: usize, within: &'static str) -> Result<bool, CaptureError> {
         self.begun = self.offset;
-        self.bytes.clear();
+        self.hand.start = self.hand.end;
         match self.extend(length, within) {
-            Err(CaptureError::Truncated { .. }) if self.bytes.is_empty() => Ok(false),
+            Err(CaptureError::Truncated { .. }) if self.hand.is_empty() => Ok(false),
             taken => taken.map(|()| true),
         }
     }
 
     /// Takes `length` bytes more; `within` says of what.
     pub(super) fn extend(&mut self, length: usize, within: &'static str) -> Result<(), CaptureError> {
-        let held = self.bytes.len();
         if length > BLOCK_MAX {
             return Err(self.damaged("a length beyond any packet's"));
         }
-        self.bytes.resize(held + length, 0);
-        let taken = read_full(&mut self.reader, &mut self.bytes[held..]);
-        let count = *taken.as_ref().unwrap_or(&0);
-        self.bytes.truncate(held + count);
-        self.offset += count as u64;
-        match taken {
-            Err(error) => Err(CaptureError::Read(error)),
-            Ok(count) if count < length => Err(CaptureError::Truncated { within, offset: self.offset }),
-            Ok(_) => Ok(()),
+        if length > self.ahead() {
+            self.read(length).map_err(CaptureError::Read)?;
         }
+        let count = length.min(self.ahead());
+        self.hand.end += count;
+        self.offset += count as u64;
+        if count < length {
+            return Err(CaptureError::Truncated { within, offset: self.offset });
+        }
+        Ok(())
     }
 
-    /// Passes over `length` bytes.
+    /// Passes over `length` bytes behind what is in hand, which stays there.
     pub(super) fn skip(&mut self, length: u64, within: &'static str) -> Result<(), CaptureError> {
-        let passed =
-            io::copy(&mut self.reader.by_ref().take(length), &mut io::sink()).map_err(CaptureError::Read)?;
+        let ahead = usize::try_from(length).unwrap_or(usize::MAX).min(self.ahead());
+        self.buffer.copy_within(self.hand.clone(), self.hand.start + ahead);
+        self.hand = self.hand.start + ahead..self.hand.end + ahead;
+        let mut passed = ahead as u64;
+        if passed < length {
+            let mut rest = self.reader.by_ref().take(length - passed);
+            passed += io::copy(&mut rest, &mut io::sink()).map_err(CaptureError::Read)?;
+        }
         self.offset += passed;
         if passed < length {
             return Err(CaptureError::Truncated { within, offset: self.offset });
@@ -189,18 +207,29 @@ impl<R: Read> Input<R> {
     pub(super) fn damaged(&self, what: &'static str) -> CaptureError {
         CaptureError::Damaged { what, offset: self.begun }
     }
-}
 
-/// Fills `bytes` as far as the reader goes, and says how far.
-fn read_full(reader: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
-    let mut count = 0;
-    while count < bytes.len() {
-        match reader.read(&mut bytes[count..]) {
-            Ok(0) => break,
-            Ok(more) => count += more,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
+    /// How many bytes were read that are not in hand yet.
+    const fn ahead(&self) -> usize {
+        self.filled - self.hand.end
     }
-    Ok(count)
+
+    /// Reads until `length` bytes are ahead, or the file ends; as many more as there is room for.
+    fn read(&mut self, length: usize) -> io::Result<()> {
+        self.buffer.copy_within(self.hand.start..self.filled, 0);
+        self.filled -= self.hand.start;
+        self.hand = 0..self.hand.len();
+        let wanted = self.hand.end + length;
+        if self.buffer.len() < wanted {
+            self.buffer.resize(wanted, 0);
+        }
+        while self.filled < wanted {
+            match self.reader.read(&mut self.buffer[self.filled..]) {
+                Ok(0) => break,
+                Ok(count) => self.filled += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
 }

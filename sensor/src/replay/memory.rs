@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use sensor_ebpf::abi::{Claim, Direction, Flow, FlowKey, Own, Side, Totals};
 use sensor_ebpf::classify::Observation;
 use sensor_ebpf::count::{Inserted, Ledger};
@@ -37,7 +38,7 @@ pub struct Counts {
 pub struct Memory {
     now_ns: Cell<u64>,
     packet: Cell<u64>,
-    flows: RefCell<HashMap<FlowKey, Connection>>,
+    flows: RefCell<HashMap<FlowKey, Connection, RandomState>>,
     /// Those that others took the place of.
     succeeded: RefCell<Vec<Connection>>,
     totals: RefCell<Vec<Totals>>,

@@ -78,7 +78,7 @@ impl Seen {
 /// and the report says why it ends there.
 ///
 /// # Errors
-/// When `reader`, which should be buffered, gives no capture at all.
+/// When `reader`, which need not be buffered, gives no capture at all.
 pub fn replay<L: Lists>(reader: impl Read, lists: &L) -> Result<Report<'_>, CaptureError> {
     let mut capture = Capture::new(reader)?;
     let memory = Memory::new(lists.targets().len(), CONNECTIONS_MAX);
