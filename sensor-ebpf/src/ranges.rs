@@ -17,11 +17,18 @@
 //! |---|---|
 //! | [`V4_INDEX`], [`INDEX_WORDS`] of them | by the first 16 bits of an IPv4 address: where its table is |
 //! | [`V6_INDEX`], as many | by the first 16 bits of an IPv6 address: where the table of its first 32 bits is |
+//! | [`FINE`] | the first line of the fine filter, and in the upper half its length less one, which is all ones |
 //! | all others | tables, and what answers point at |
 //!
 //! An answer is [`NOTHING`], or the position of a word: where the table of the next 32 bits of the
 //! address is ([`GOES_ON`]), or the [`TargetSet`] and, behind it, where a table of ports is
-//! ([`HAS_PORTS`]). What is read is the daemon's own writing; still, a position outside of the array
+//! ([`HAS_PORTS`]).
+//!
+//! The *fine filter* is asked first. It answers for most addresses that merely lie near a listed
+//! one: an IPv4 address within its /24, an IPv6 /48 within its /32. All that is known of one block
+//! is in one line: half of its bits stand for addresses in it, the other half for the whole of it.
+//!
+//! What is read is the daemon's own writing; still, a position outside of the array
 //! finds nothing, and each search ends.
 
 use crate::abi::{Address, TargetSet, Version};
@@ -33,6 +40,9 @@ pub const WORDS_PER_LINE: usize = 8;
 pub const V4_INDEX: u32 = 0;
 pub const V6_INDEX: u32 = V4_INDEX + INDEX_WORDS;
 pub const INDEX_WORDS: u32 = 1 << 16;
+pub const FINE: u32 = V6_INDEX + INDEX_WORDS;
+/// Words before all that an answer can be at; whole lines.
+pub const HEAD_WORDS: u32 = FINE + WORDS_PER_LINE as u32;
 /// The answer of a range that nothing covers.
 pub const NOTHING: u32 = 0;
 /// Set in an answer that the next 32 bits of the address have to give.
@@ -79,6 +89,45 @@ pub const fn pack(low: u32, high: u32) -> u64 {
     (high as u64) << 32 | low as u64
 }
 
+/// Where the fine filter speaks of an address.
+#[derive(Clone, Copy, Debug)]
+pub struct Fine {
+    /// To be cut to the filter's length.
+    pub line: u32,
+    /// Bits of that line.
+    pub address: u32,
+    pub whole_block: u32,
+}
+
+impl Fine {
+    /// Of an address by its words in the host's byte order, as [`find`] has them.
+    #[inline(always)]
+    pub const fn of(version: Version, [first, second, _, last]: [u32; 4]) -> Self {
+        let (block, within) = match version {
+            Version::V4 => (last >> 8, last & 0xff),
+            Version::V6 => (first, second >> 16),
+        };
+        // Fibonacci hashing (Knuth, TAOCP 3, 6.4).
+        let hash = block.wrapping_mul(0x9e37_79b1);
+        let address = (hash ^ within ^ within >> 8) & 0xff;
+        Self { line: hash >> 8, address, whole_block: 0x100 | hash & 0xff }
+    }
+}
+
+/// May this address be listed?
+#[inline(always)]
+fn may_be_listed(generation: &(impl Generation + ?Sized), fine: &Fine) -> bool {
+    let (first, mask) = unpack(generation.word(FINE).unwrap_or_default());
+    let Some(line) = generation.line(first.wrapping_add(fine.line & mask)) else { return false };
+    let is_set = |bit: u32| line[(bit >> 6) as usize % WORDS_PER_LINE] >> (bit & 63) & 1 != 0;
+    is_set(fine.address) || is_set(fine.whole_block)
+}
+
+#[inline(always)]
+const fn unpack(word: u64) -> (u32, u32) {
+    (word as u32, (word >> 32) as u32)
+}
+
 /// Looks an address up; a port as well, where there is one.
 #[inline(always)]
 pub fn find(
@@ -87,9 +136,13 @@ pub fn find(
     address: &Address,
     port: Option<u16>,
 ) -> Found {
+    let words = address.0.map(u32::from_be);
+    if !may_be_listed(generation, &Fine::of(version, words)) {
+        return Found::NOTHING;
+    }
     let answer = match version {
-        Version::V4 => indexed(generation, V4_INDEX, u32::from_be(address.v4_word())),
-        Version::V6 => find_v6(generation, address),
+        Version::V4 => indexed(generation, V4_INDEX, words[3]),
+        Version::V6 => find_v6(generation, words),
     };
     if answer == NOTHING {
         return Found::NOTHING;
@@ -113,8 +166,7 @@ fn targets(generation: &(impl Generation + ?Sized), at: u32) -> TargetSet {
 }
 
 #[inline(always)]
-fn find_v6(generation: &(impl Generation + ?Sized), address: &Address) -> u32 {
-    let [first, others @ ..] = address.0.map(u32::from_be);
+fn find_v6(generation: &(impl Generation + ?Sized), [first, others @ ..]: [u32; 4]) -> u32 {
     let mut answer = indexed(generation, V6_INDEX, first);
     for word in others {
         if answer & GOES_ON == 0 {

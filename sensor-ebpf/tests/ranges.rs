@@ -7,31 +7,35 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use proptest::prelude::*;
 use sensor_ebpf::abi::{Address, TargetSet, Version};
 use sensor_ebpf::ranges::{
-    Found, GOES_ON, Generation, HAS_PORTS, INDEX_WORDS, Line, NOTHING, V4_INDEX, V6_INDEX, find, pack,
+    FINE, Found, GOES_ON, Generation, HAS_PORTS, HEAD_WORDS, INDEX_WORDS, Line, NOTHING, V4_INDEX, V6_INDEX,
+    find, pack,
 };
 
 /// Answers: slot 1; slot 2, and 4, 5 and 6 on ports 80, 443 and 3333.
-const PLAIN: u32 = 2 * INDEX_WORDS;
-const PORTS: u32 = (2 * INDEX_WORDS + 1) | HAS_PORTS;
+const PLAIN: u32 = HEAD_WORDS;
+const PORTS: u32 = (HEAD_WORDS + 1) | HAS_PORTS;
 
 fn set(slot: u32) -> TargetSet {
     TargetSet::of([slot]).expect("one slot")
 }
 
-/// Tables of these ranges, made naively: each table and each word begins a line of its own.
+/// Tables of these ranges, made naively: each table and each word begins a line of its own, and the
+/// fine filter says "perhaps".
 struct Made {
     lines: Vec<Line>,
 }
 
 impl Made {
     fn of(v4: &[(u32, u32)], v6: &[(u128, u32)]) -> Vec<Line> {
-        let mut made = Self { lines: vec![[0; 8]; 2 * INDEX_WORDS as usize / 8] };
+        let mut made = Self { lines: vec![[0; 8]; HEAD_WORDS as usize / 8] };
         let sets = PLAIN + 3;
         let ports = [(80, sets), (443, sets + 1), (3333, sets + 2)];
         let ports = ports.into_iter().flat_map(|(port, set)| [(port, set), (port + 1, NOTHING)]);
         made.lines.push([set(1).0, set(2).0, 0, set(4).0, set(5).0, set(6).0, 0, 0]);
         let place = made.table(&[(0, NOTHING)].into_iter().chain(ports).collect::<Vec<_>>());
         made.lines[PLAIN as usize / 8][2] = place;
+        made.lines[FINE as usize / 8][0] = pack(number(made.lines.len()), 0);
+        made.lines.push([u64::MAX; 8]);
         let v4: Vec<_> = v4.iter().map(|&(first, answer)| (u128::from(first) << 96, answer)).collect();
         for (index, ranges) in [(V4_INDEX, &v4[..]), (V6_INDEX, v6)] {
             for half in 0..INDEX_WORDS {
@@ -152,7 +156,7 @@ proptest! {
 
 /// A line of a generation, of positions and numbers that lie near one another, or anywhere.
 fn line() -> impl Strategy<Value = Line> {
-    const BEHIND: u32 = 2 * INDEX_WORDS;
+    const BEHIND: u32 = HEAD_WORDS;
     let number = prop_oneof![0..64u32, BEHIND..BEHIND + 64, BEHIND / 8..BEHIND / 8 + 8, any::<u32>()];
     let word = (number.clone(), number).prop_map(|(low, high)| pack(low, high));
     prop::array::uniform8(word)
@@ -167,7 +171,7 @@ struct Sparse {
 
 impl Generation for Sparse {
     fn line(&self, at: u32) -> Option<&Line> {
-        const OTHERS: u32 = 2 * INDEX_WORDS / 8;
+        const OTHERS: u32 = FINE / 8;
         match at.checked_sub(OTHERS) {
             None => Some(&self.index),
             Some(other) => self.others.get(other as usize),

@@ -81,10 +81,7 @@ fn filter_has((word, bit): (u32, u32)) -> bool {
 impl Tables for Compiled {
     #[inline(always)]
     fn covers(&self, version: Version, remote: &Address) -> bool {
-        match version {
-            Version::V4 => filter_has(filter::v4_bit(remote)),
-            Version::V6 => filter_has(filter::v6_bit(remote)),
-        }
+        filter::covers(version, remote, filter_has)
     }
 
     #[inline(always)]

@@ -79,7 +79,9 @@ impl Tables {
         self.maps.learned.insert(Raw(key), Raw(learned), 0).context("writing LEARNED")?;
         let filter = Filter::map(&self.maps.filter)?;
         filter.set_bit(filter::learned_bit(&key.address));
-        filter.set_bit(listed_bit(&key));
+        for bit in covering_bits(&key) {
+            filter.set_bit(bit);
+        }
         Ok(())
     }
 
@@ -99,8 +101,9 @@ impl Tables {
         let filter = Filter::map(&self.maps.filter)?;
         let mut covered = compiled.filter.clone();
         for key in self.maps.learned.keys() {
-            let (word, bit) = listed_bit(&key.context("listing LEARNED")?.0);
-            covered[word as usize] |= 1 << bit;
+            for (word, bit) in covering_bits(&key.context("listing LEARNED")?.0) {
+                covered[word as usize] |= 1 << bit;
+            }
         }
         filter.add(&covered);
         // Returns when no program uses the old one any more, since kernel 4.20 (commit 1ae80cf31938).
@@ -128,9 +131,13 @@ fn generation(lines: &[Line]) -> Result<Generation> {
     Ok(Map::Array(map).try_into()?)
 }
 
-/// Word and bit of an address in the coverage filter.
-const fn listed_bit(key: &EndpointKey) -> (u32, u32) {
-    if key.version == Version::V4 as u8 { filter::v4_bit(&key.address) } else { filter::v6_bit(&key.address) }
+/// Words and bits that say that an address may concern someone.
+const fn covering_bits(EndpointKey { address, version, .. }: &EndpointKey) -> [(u32, u32); 2] {
+    if *version == Version::V4 as u8 {
+        [filter::v4_block_bit(address), filter::v4_bit(address)]
+    } else {
+        [filter::v6_bit(address); 2]
+    }
 }
 
 const FREE: TargetName = TargetName { watchlist: [0; NAME_MAX + 1], target: [0; NAME_MAX + 1] };

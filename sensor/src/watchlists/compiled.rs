@@ -7,6 +7,7 @@
 //! Domains are not here: no packet carries one where the kernel looks.
 
 mod coverage;
+mod fine;
 mod flat;
 mod inherit;
 mod lines;
@@ -141,7 +142,7 @@ impl Compiled {
 
     fn of_ranges((v4, v6): &(Ranges<u32>, Ranges<u128>), entries: &Entries) -> Self {
         Self {
-            lines: lines::lines(v4, v6, &entries.endpoints),
+            lines: lines::lines(v4, v6, entries),
             filter: Coverage::of(entries).words,
             sizes: Sizes {
                 prefixes_v4: entries.v4.len(),

@@ -14,7 +14,9 @@ use crate::figure::{About, Report};
 use crate::support::namespace::Namespace;
 use crate::{Plan, prefixes};
 
-const ROUNDS_MAX: usize = 9;
+/// Of one run: many short ones beside each other say more than few long ones.
+const TCP_SECONDS: u64 = 1;
+const UDP_TIME: Duration = Duration::from_millis(500);
 /// As many as the lists that come with poolwatch have, in the order of magnitude.
 const PREFIXES: u32 = 1_000;
 /// Where [`Namespace::pair`] has its far end.
@@ -46,18 +48,18 @@ pub fn measure(plan: &Plan, report: &mut Report) -> Result<()> {
         Subject::poolwatch(watched, &[FAR.parse()?])?,
     ];
     let servers = pairs.iter().map(|(_, far)| iperf::Server::start(far)).collect::<Result<Vec<_>>>()?;
-    let time = Duration::from_secs(if plan.quick { 1 } else { 2 });
     let destinations = unlisted();
     let mut rates: [Rates; 3] = Default::default();
-    for round in 0..rounds(plan) {
+    let rounds = if plan.quick { 2 } else { plan.runs };
+    for round in 0..rounds {
         for turn in 0..subjects.len() {
             // Nobody is always first, or always after the same one.
             let which = (round + turn) % subjects.len();
             let (subject, far) = (&subjects[which], &pairs[which].1);
-            let transfer = if which == 2 { watched_tcp(subject, far, time)? } else { tcp(subject, time)? };
+            let transfer = if which == 2 { watched_tcp(subject, far)? } else { tcp(subject)? };
             rates[which].tcp.push(transfer.gbit_a_second);
             if which != 2 {
-                let sent = subject.prove_around(|| send_for(subject.near, &destinations, time / 2))?;
+                let sent = subject.prove_around(|| send_for(subject.near, &destinations, UDP_TIME))?;
                 rates[which].udp.push(sent.packets_a_second());
             }
         }
@@ -67,17 +69,13 @@ pub fn measure(plan: &Plan, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-fn rounds(plan: &Plan) -> usize {
-    if plan.quick { 2 } else { plan.runs.min(ROUNDS_MAX) }
-}
-
-fn tcp(subject: &Subject<'_>, time: Duration) -> Result<Transfer> {
-    subject.prove_around(|| iperf::send(subject.near, &["--time", &time.as_secs().to_string()]))
+fn tcp(subject: &Subject<'_>) -> Result<Transfer> {
+    subject.prove_around(|| iperf::send(subject.near, &["--time", &TCP_SECONDS.to_string()]))
 }
 
 /// The far end's TCP, which nothing else uses, says how many packets came from there; they must
 /// all have been counted, and of what was sent at least what arrived.
-fn watched_tcp(subject: &Subject<'_>, far: &Namespace, time: Duration) -> Result<Transfer> {
+fn watched_tcp(subject: &Subject<'_>, far: &Namespace) -> Result<Transfer> {
     let Hook::Poolwatch { daemon, .. } = &subject.hook else { anyhow::bail!("nobody watches") };
     let counted = || {
         let metrics = daemon.metrics();
@@ -85,7 +83,7 @@ fn watched_tcp(subject: &Subject<'_>, far: &Namespace, time: Duration) -> Result
         (sum("poolwatch_packets_total", "ingress"), sum("poolwatch_bytes_total", "egress"))
     };
     let (segments_before, (packets_before, bytes_before)) = (segments_sent(far)?, counted());
-    let transfer = tcp(subject, time)?;
+    let transfer = tcp(subject)?;
     let (segments, (packets, bytes)) = (segments_sent(far)? - segments_before, counted());
     let (packets, bytes) = (packets - packets_before, bytes - bytes_before);
     ensure!(

@@ -17,7 +17,7 @@ use crate::support::namespace::Namespace;
 use crate::{Plan, prefixes};
 
 /// Rounds, in each of which every subject has its turn.
-const ROUNDS_MAX: usize = 11;
+const ROUNDS_MAX: usize = 9;
 
 /// What was measured of a subject.
 #[derive(Default)]

@@ -1,5 +1,5 @@
-//! The coverage filter: a bit for each IPv4 /24 and for each hash of the first 32 bits of an
-//! IPv6 address, set where something is watched. It may say "perhaps" too often, never "no"
+//! The coverage filter: a bit for each IPv4 /16 and /24 and for each hash of the first 32 bits of
+//! an IPv6 address, set where something is watched. It may say "perhaps" too often, never "no"
 //! where something matches. Which bit is whose is the ABI's to say.
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,6 +11,8 @@ use super::Entries;
 
 /// Bits of an IPv6 address that the filter hashes.
 const V6_HASHED: u8 = 32;
+/// Where their bitmap begins; it is the last of those that lists fill.
+const V6_FIRST: usize = (filter::LISTED_WORDS - filter::V6_WORDS) as usize;
 
 pub(super) struct Coverage {
     pub(super) words: Vec<u64>,
@@ -38,10 +40,14 @@ impl Coverage {
         coverage
     }
 
-    /// All /24 that the prefix covers, or the one that it lies in.
+    /// All /16 and /24 that the prefix covers, or those that it lies in.
     fn add_v4(&mut self, prefix: Ipv4Net) {
-        let (first_word, first_bit) = filter::v4_bit(&address(prefix.network()));
-        let (last_word, last_bit) = filter::v4_bit(&address(prefix.broadcast()));
+        let (first, last) = (address(prefix.network()), address(prefix.broadcast()));
+        self.set_all(filter::v4_block_bit(&first), filter::v4_block_bit(&last));
+        self.set_all(filter::v4_bit(&first), filter::v4_bit(&last));
+    }
+
+    fn set_all(&mut self, (first_word, first_bit): (u32, u32), (last_word, last_bit): (u32, u32)) {
         for word in first_word..=last_word {
             let from = if word == first_word { first_bit } else { 0 };
             let to = if word == last_word { last_bit } else { 63 };
@@ -55,7 +61,7 @@ impl Coverage {
             return;
         }
         if prefix.prefix_len() < filter::V6_SHORTEST {
-            self.words[filter::V4_WORDS as usize..].fill(u64::MAX);
+            self.words[V6_FIRST..].fill(u64::MAX);
             self.v6_clear = 0;
             return;
         }
@@ -89,11 +95,7 @@ fn address(ip: impl Into<IpAddr>) -> Address {
 
 /// Is the bit of this address set?
 pub(super) fn is_set(words: &[u64], version: Version, address: &Address) -> bool {
-    let (word, bit) = match version {
-        Version::V4 => filter::v4_bit(address),
-        Version::V6 => filter::v6_bit(address),
-    };
-    words[word as usize] & (1 << bit) != 0
+    filter::covers(version, address, |(word, bit)| words[word as usize] & (1 << bit) != 0)
 }
 
 #[cfg(test)]
@@ -102,25 +104,27 @@ mod tests {
 
     use super::*;
 
-    fn set(coverage: &Coverage) -> (u32, u32) {
-        let (v4, v6) = coverage.words.split_at(filter::V4_WORDS as usize);
+    /// IPv4 /16 and /24, and IPv6 /32.
+    fn set(coverage: &Coverage) -> (u32, u32, u32) {
+        let (v4, v6) = coverage.words.split_at(V6_FIRST);
+        let (blocks, v4) = v4.split_at(filter::V4_BLOCK_WORDS as usize);
         let count = |words: &[u64]| words.iter().map(|word| word.count_ones()).sum();
-        (count(v4), count(v6))
+        (count(blocks), count(v4), count(v6))
     }
 
     #[test]
     fn a_prefix_sets_as_many_bits_as_it_covers_blocks() {
         let table = [
-            ("one address", "192.0.2.7/32", (1, 0)),
-            ("one /24", "192.0.2.0/24", (1, 0)),
-            ("two /24", "192.0.2.0/23", (2, 0)),
-            ("across words", "10.0.0.0/15", (512, 0)),
-            ("all of IPv4", "0.0.0.0/0", (1 << 24, 0)),
-            ("one IPv6 address", "2001:db8::1/128", (0, 1)),
-            ("one /32", "2001:db8::/32", (0, 1)),
-            ("the shortest that is spelt out", "2001::/16", (0, 1 << 16)),
-            ("shorter than that", "2000::/15", (0, 1 << 20)),
-            ("all of IPv6", "::/0", (0, 1 << 20)),
+            ("one address", "192.0.2.7/32", (1, 1, 0)),
+            ("one /24", "192.0.2.0/24", (1, 1, 0)),
+            ("two /24", "192.0.2.0/23", (1, 2, 0)),
+            ("across words", "10.0.0.0/15", (2, 512, 0)),
+            ("all of IPv4", "0.0.0.0/0", (1 << 16, 1 << 24, 0)),
+            ("one IPv6 address", "2001:db8::1/128", (0, 0, 1)),
+            ("one /32", "2001:db8::/32", (0, 0, 1)),
+            ("the shortest that is spelt out", "2001::/16", (0, 0, 1 << 16)),
+            ("shorter than that", "2000::/15", (0, 0, 1 << 20)),
+            ("all of IPv6", "::/0", (0, 0, 1 << 20)),
         ];
         for (description, prefix, bits) in table {
             let mut coverage = Coverage::new();
@@ -129,7 +133,7 @@ mod tests {
                 ipnet::IpNet::V6(prefix) => coverage.add_v6(prefix),
             }
             assert_eq!(set(&coverage), bits, "{description}: {prefix}");
-            assert_eq!(coverage.v6_clear, (1 << filter::V6_BITS_LOG2) - bits.1, "{description}");
+            assert_eq!(coverage.v6_clear, (1 << filter::V6_BITS_LOG2) - bits.2, "{description}");
         }
     }
 

@@ -6,9 +6,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use sensor_ebpf::abi::TargetSet;
 use sensor_ebpf::ranges::{
-    GOES_ON, HAS_PORTS, INDEX_WORDS, Line, NOTHING, V4_INDEX, V6_INDEX, WORDS_PER_LINE, pack,
+    FINE, GOES_ON, HAS_PORTS, HEAD_WORDS, INDEX_WORDS, Line, NOTHING, V4_INDEX, V6_INDEX, WORDS_PER_LINE,
+    pack,
 };
 
+use super::Entries;
+use super::fine::fine;
 use super::flat::{Bits, Ranges};
 
 /// The ports of one address that stand for something else than the address does, ascending.
@@ -17,15 +20,16 @@ type Ports = Vec<(u16, TargetSet)>;
 /// Addresses of which not every port stands for the same.
 type WithPorts<B> = Vec<(B, Ports)>;
 
-/// A generation. `endpoints` are ascending, each once.
-pub(super) fn lines(v4: &Ranges<u32>, v6: &Ranges<u128>, endpoints: &[(SocketAddr, TargetSet)]) -> Vec<Line> {
-    let (v4_ports, v6_ports) = ports(endpoints);
+/// A generation of these entries, whose prefixes flatten to these ranges.
+pub(super) fn lines(v4: &Ranges<u32>, v6: &Ranges<u128>, entries: &Entries) -> Vec<Line> {
+    let (v4_ports, v6_ports) = ports(&entries.endpoints);
     let mut written = Written::new();
     let v4 = written.answers(v4, &v4_ports);
     written.index(V4_INDEX, &v4);
     let v6 = written.answers(v6, &v6_ports);
     let v6 = written.by_word(&v6, 0, NOTHING);
     written.index(V6_INDEX, &v6);
+    written.fine(entries);
     written.into_lines()
 }
 
@@ -52,7 +56,7 @@ struct Written {
 
 impl Written {
     fn new() -> Self {
-        Self { words: vec![0; 2 * INDEX_WORDS as usize], known: HashMap::new() }
+        Self { words: vec![0; HEAD_WORDS as usize], known: HashMap::new() }
     }
 
     fn position(&self) -> u32 {
@@ -172,6 +176,14 @@ impl Written {
             before = within[within.len() - 1].1;
             rest = after;
         }
+    }
+
+    fn fine(&mut self, entries: &Entries) {
+        let lines = fine(entries);
+        self.words.resize(self.words.len().next_multiple_of(WORDS_PER_LINE), 0);
+        let first = position(self.words.len() / WORDS_PER_LINE);
+        self.words[FINE as usize] = pack(first, position(lines.len() - 1));
+        self.words.extend(lines.as_flattened());
     }
 
     fn into_lines(mut self) -> Vec<Line> {
