@@ -22,6 +22,7 @@ use sensor_ebpf::packet::Aggregate;
 use support::PinsDirectory;
 use support::daemon::Daemon;
 use support::namespace::Namespace;
+use support::prefixes::million;
 use support::series::Series;
 use support::tun::Tun;
 use support::wire::{Arrivals, Wire, stay_on_one_cpu};
@@ -220,12 +221,12 @@ fn play(daemon: &Daemon, cases: &[Case], send: impl Fn(Direction, &[u8])) {
 }
 
 /// What leaves is sent at the near end of a veth pair, what arrives at the far end.
-fn play_on_veth(cases: &[Case]) {
+fn play_on_veth(cases: &[Case], config: &str) {
     let (near, far) = Namespace::pair();
     for namespace in [&near, &far] {
         namespace.ip("link set eth0 mtu 4000");
     }
-    let daemon = Daemon::start(&near, CONFIG);
+    let daemon = Daemon::start(&near, config);
     let arrivals = Arrivals::new(&near, &far);
     let (here, there) = (Wire::open(&near, "eth0"), Wire::open(&far, "eth0"));
     near.enter(|| {
@@ -244,17 +245,24 @@ fn play_on_veth(cases: &[Case]) {
 fn every_ethernet_packet_of_the_table_counts_on_a_veth_pair_as_it_says() {
     let cases = on_wires(Link::Ethernet);
     assert!(cases.len() > 80, "{} cases", cases.len());
-    play_on_veth(&cases);
+    play_on_veth(&cases, CONFIG);
+}
+
+#[test]
+fn with_a_million_prefixes_loaded_every_packet_of_the_table_counts_the_same() {
+    let (_feed, million) = million().expect("a feed");
+    let cases = [on_wires(Link::Ethernet), tagged(), malformed_arrivals()].concat();
+    play_on_veth(&cases, &format!("{CONFIG}{million}"));
 }
 
 #[test]
 fn tags_in_the_data_of_what_leaves_and_in_the_metadata_of_what_arrives_are_followed() {
-    play_on_veth(&tagged());
+    play_on_veth(&tagged(), CONFIG);
 }
 
 #[test]
 fn malformed_packets_that_arrive_count_as_undecoded_by_their_reason() {
-    play_on_veth(&malformed_arrivals());
+    play_on_veth(&malformed_arrivals(), CONFIG);
 }
 
 /// A namespace with a tun through which the watched prefixes are reached.

@@ -20,9 +20,10 @@ use sensor::bpf::tables::Tables;
 use sensor::bpf::{Programs, load};
 use sensor::config::Limits;
 use sensor::watchlists::{Compiled, Entries};
-use sensor_ebpf::abi::{Direction, Flow, FlowKey, Learned, Own, Totals, Transport, map, program};
+use sensor_ebpf::abi::{Direction, Flow, FlowKey, Learned, Own, TargetSet, Totals, Transport, map, program};
 use sensor_ebpf::headers::Link;
 use support::PinsDirectory;
+use support::prefixes::{MILLION, generated};
 
 const SECOND: u64 = 1_000_000_000;
 /// `TCX_NEXT`, `TC_ACT_UNSPEC`.
@@ -38,13 +39,13 @@ struct Kernel {
 }
 
 impl Kernel {
-    fn load() -> Self {
+    fn load(entries: &Entries) -> Self {
         let directory = PinsDirectory::new();
         let pins = Pins::open(directory.path()).expect("a pins directory");
         let limits = Limits { flows: 1024, targets: 64, prefixes: 1024, endpoints: 64 };
         let (programs, mut maps) = load(&pins, &limits).expect("the kernel half loads");
         let mut tables = Tables::take(&mut maps).expect("the writing side");
-        tables.switch_to(&compiled()).expect("the tables fit");
+        tables.switch_to(&Compiled::of(entries)).expect("the tables fit");
         for (ip, port, targets) in indicators().learned {
             let learned = Learned { targets, expires_ns: u64::MAX };
             tables.learn(endpoint_key(ip, port), learned).expect("LEARNED has room");
@@ -121,7 +122,7 @@ fn zero(name: &str, data: aya::maps::Map) {
 }
 
 /// The cases' indicators as the daemon would compile them.
-fn compiled() -> Compiled {
+fn entries() -> Entries {
     let indicators = indicators();
     let mut entries = Entries::default();
     for (ip, len_bits, targets) in indicators.prefixes {
@@ -132,10 +133,27 @@ fn compiled() -> Compiled {
     }
     let endpoints = indicators.endpoints.into_iter();
     entries.endpoints = endpoints.map(|(ip, port, targets)| (SocketAddr::new(ip, port), targets)).collect();
+    entries.endpoints.sort_unstable_by_key(|(endpoint, _)| *endpoint);
+    sorted(entries)
+}
+
+fn sorted(mut entries: Entries) -> Entries {
     entries.v4.sort_unstable_by_key(|(prefix, _)| *prefix);
     entries.v6.sort_unstable_by_key(|(prefix, _)| *prefix);
-    entries.endpoints.sort_unstable_by_key(|(endpoint, _)| *endpoint);
-    Compiled::of(&entries)
+    entries
+}
+
+/// The same among a million others, which stand for a target of their own.
+fn entries_among_a_million() -> Entries {
+    let mut entries = entries();
+    let targets = TargetSet::of([60]).expect("one slot");
+    for prefix in generated(MILLION) {
+        match prefix {
+            IpNet::V4(prefix) => entries.v4.push((prefix, targets)),
+            IpNet::V6(prefix) => entries.v6.push((prefix, targets)),
+        }
+    }
+    sorted(entries)
 }
 
 /// A `struct __sk_buff` (include/uapi/linux/bpf.h) of which only the aggregate's size is set.
@@ -158,7 +176,15 @@ fn timeless(flows: &HashMap<FlowKey, Flow>) -> BTreeMap<String, Flow> {
 
 #[test]
 fn the_kernel_counts_every_packet_of_the_table_as_it_says_and_as_the_host_does() {
-    let mut kernel = Kernel::load();
+    play(&mut Kernel::load(&entries()));
+}
+
+#[test]
+fn with_a_million_prefixes_loaded_it_counts_every_packet_of_the_table_the_same() {
+    play(&mut Kernel::load(&entries_among_a_million()));
+}
+
+fn play(kernel: &mut Kernel) {
     let mut failures = Vec::new();
     for case in cases::all().into_iter().filter(|case| case.runs == Runs::Everywhere) {
         kernel.clear();
@@ -227,7 +253,7 @@ fn the_object_has_every_map_and_every_program_that_the_library_names() {
 #[test]
 fn the_verifier_walks_far_fewer_instructions_than_it_is_willing_to() {
     const WILLING: u32 = 1_000_000;
-    let mut kernel = Kernel::load();
+    let mut kernel = Kernel::load(&entries());
     for name in program::ETHERNET.iter().chain(&program::IP) {
         let info = kernel.programs.get(name).expect("a program").info().expect("its info");
         let walked = info.verified_instruction_count().expect("a kernel since 5.16");
@@ -238,13 +264,13 @@ fn the_verifier_walks_far_fewer_instructions_than_it_is_willing_to() {
 
 #[test]
 fn what_was_learned_is_still_known_after_the_tables_are_switched() {
-    let mut kernel = Kernel::load();
+    let mut kernel = Kernel::load(&entries());
     let packet = from(HOST, LEARNED);
     for switches in 0..3 {
         kernel.run(&packet, Direction::Egress);
         let packets =
             kernel.totals()[&LEARNED_SLOT].packets[Direction::Egress as usize][Transport::Udp as usize];
         assert_eq!(packets, switches + 1, "after {switches} switches");
-        kernel.tables.switch_to(&compiled()).expect("the tables fit");
+        kernel.tables.switch_to(&Compiled::of(&entries())).expect("the tables fit");
     }
 }

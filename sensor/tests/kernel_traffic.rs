@@ -4,12 +4,13 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream, UdpSocket};
+use std::net::{IpAddr, Shutdown, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use support::daemon::{Daemon, Metrics};
 use support::namespace::{Namespace, run};
 use support::nft::Nft;
+use support::prefixes::{generated, million};
 
 const ROUTES: [(&str, &str, &str); 3] = [
     ("star-kp", "star", "175.45.176.9"),
@@ -65,20 +66,37 @@ fn assert_equal(metrics: &Metrics, nft: &Nft, target: &str, counter: &str, trans
 
 #[test]
 fn each_route_counts_what_nftables_counts_and_a_list_inside_counts_beside_it() {
+    count_the_routes("", &[]);
+}
+
+/// A /32 and a /24 of the million are routes of their own.
+#[test]
+fn with_a_million_prefixes_loaded_each_route_counts_the_same() {
+    let (_feed, million) = million().expect("a feed");
+    let listed = generated(20);
+    let longest = listed.iter().find(|prefix| prefix.prefix_len() == 32).expect("a /32");
+    let block = listed.iter().find(|prefix| prefix.prefix_len() == 24).expect("a /24");
+    let inside = block.hosts().nth(76).expect("many hosts");
+    count_the_routes(&million, &[longest.addr(), inside]);
+}
+
+/// `more`: addresses of the list `million`, which `config` watches.
+fn count_the_routes(config: &str, more: &[IpAddr]) {
     let (near, far) = Namespace::pair();
     near.without_offloads();
     far.without_offloads();
-    let servers: Vec<_> = ROUTES
-        .iter()
-        .map(|(_, _, address)| {
-            far.owns(address);
-            far.serve(&format!("{address}:3333"))
-        })
-        .collect();
-    let watched: Vec<_> = ROUTES.iter().map(|(_, counter, address)| (*counter, *address)).collect();
+    let more: Vec<_> = more.iter().map(ToString::to_string).zip(["million-0", "million-1"]).collect();
+    let more = || more.iter().map(|(address, counter)| (*counter, address.as_str()));
+    let watched: Vec<_> =
+        ROUTES.iter().map(|(_, counter, address)| (*counter, *address)).chain(more()).collect();
+    let serve = |(_, address): &(&str, &str)| {
+        far.owns(address);
+        far.serve(&format!("{address}:3333"))
+    };
+    let servers: Vec<_> = watched.iter().map(serve).collect();
     let nft = Nft::count(&near, &watched);
-    let daemon = Daemon::start(&near, INSIDE);
-    for (_, _, address) in ROUTES {
+    let daemon = Daemon::start(&near, &format!("{INSIDE}{config}"));
+    for (_, address) in &watched {
         near.enter(|| {
             exchange(&format!("{address}:3333"), 100_000);
             datagrams("0.0.0.0:0", &format!("{address}:3333"), 1000);
@@ -102,6 +120,19 @@ fn each_route_counts_what_nftables_counts_and_a_list_inside_counts_beside_it() {
             );
         }
         assert!(!metrics.has("poolwatch_connections_joined_total", &[("target", target)]));
+    }
+    for transport in ["tcp", "udp"] {
+        for direction in ["ingress", "egress"] {
+            let of_nft = |(counter, _)| match direction {
+                "ingress" => nft.ingress(counter, transport).bytes,
+                _ => nft.egress(counter, transport).bytes,
+            };
+            let labels = [("target", "million"), ("direction", direction), ("transport", transport)];
+            let bytes = metrics.sum("poolwatch_bytes_total", &labels);
+            assert_eq!(bytes, more().map(of_nft).sum::<u64>(), "million {direction} {transport}");
+        }
+        let opened = connections(&metrics, "poolwatch_connections_established_total", "million", transport);
+        assert_eq!(opened, more().count() as u64, "million {transport}");
     }
     assert_eq!(metrics.sum("poolwatch_packets_uncounted_total", &[]), 0);
     assert_eq!(metrics.sum("poolwatch_undecoded_packets_total", &[]), 0);

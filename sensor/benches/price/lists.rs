@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use super::Plan;
 use super::figure::{About, Report};
-use super::prefixes::{generated, write_feed};
+use crate::prefixes::{generated, write_feed};
 
 const PART: &str = "lists";
 /// In both versions of each list, and in nobody's list otherwise.

@@ -11,7 +11,6 @@ mod figure;
 mod lists;
 mod memory;
 mod packets;
-mod prefixes;
 mod process;
 mod replay;
 mod scrape;
@@ -26,6 +25,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
 
 use figure::Report;
+use support::prefixes;
 
 #[derive(Parser)]
 struct Arguments {

@@ -6,6 +6,7 @@
 pub mod daemon;
 pub mod namespace;
 pub mod nft;
+pub mod prefixes;
 pub mod series;
 pub mod tcpreplay;
 pub mod tun;

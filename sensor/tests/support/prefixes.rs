@@ -13,6 +13,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use tempfile::TempDir;
 
 const SEED: u64 = 0x706f_6f6c_7761_7463;
 
@@ -86,6 +87,20 @@ fn one(index: u32, random: &mut Random) -> IpNet {
             Ipv4Net::new_assert(address.into(), 32).into()
         }
     }
+}
+
+/// A million of them.
+pub const MILLION: u32 = 1_000_000;
+
+/// A feed file of a million prefixes, which goes with the directory, and the config that watches it
+/// as `million`.
+pub fn million() -> Result<(TempDir, String)> {
+    let directory = TempDir::new().context("a directory")?;
+    let feed = directory.path().join("million.netset");
+    write_feed(&feed, &generated(MILLION))?;
+    let list = "[[watchlist]]\nname = \"million\"\n[[watchlist.feed]]\n";
+    let config = format!("{list}target = \"million\"\npath = \"{}\"\nkind = \"prefixes\"\n", feed.display());
+    Ok((directory, config))
 }
 
 /// Writes them as a feed file, a line each.
