@@ -28,8 +28,31 @@
 //! one: an IPv4 address within its /24, an IPv6 /48 within its /32. All that is known of one block
 //! is in one line: half of its bits stand for addresses in it, the other half for the whole of it.
 //!
-//! What is read is the daemon's own writing; still, a position outside of the array
-//! finds nothing, and each search ends.
+//! What is read is the daemon's own writing; still, a position outside of the array finds nothing,
+//! and each search ends.
+//!
+//! # What was tried
+//! By `cargo xtask bench`, in ns over an empty program, destinations rotating over 65,536, on two
+//! CPUs of an AMD EPYC in a virtual machine, Linux 6.18; † while other programs ran.
+//!
+//! | not listed, but in the /24 of a listed address; prefixes: | 3 | 100,000 | 1,000,000 |
+//! |---|---|---|---|
+//! | two LPM tries a generation, hashes for endpoints and for what was learned † | 109 | 1,536 | 2,063 |
+//! | one sorted array, halved after an index of 16 bits, a call for each probe † | 43 | 236 | 414 |
+//! | trees of lines | 40 | 156 | 351 |
+//! | trees of lines behind the fine filter: kept | 35 | 43 | 90 |
+//!
+//! Tries take one system call an entry to fill, 3.5 s for a million, and 96 MiB; an array of lines
+//! is one copy, 0.03 s and 31 MiB. Halving lines instead of words, or selecting a word of a line
+//! within the search, made the verifier walk 175,000 to 211,000 instructions instead of 75,000: what
+//! is added to a pointer must be known exactly, and so the states of a loop do not merge. So did an
+//! answer that is itself a slot, which saves a matched packet one call. Code for a newer instruction
+//! set (`-Ctarget-cpu=v3`) was 6 % shorter, no faster, and 25 % longer to verify.
+//!
+//! Before all this stands [`crate::abi::filter`]. With its /24 bitmap alone, 2 MiB, a packet outside
+//! cost 20 ns here with 3 prefixes and 300 ns in traffic, where the network stack empties the caches
+//! between two packets; with 8 KiB of /16 bits before it, 14 and 48. With a hash of /24s in 256 KiB
+//! instead it was 133 in traffic, and with 100,000 prefixes 168 instead of 196.
 
 use crate::abi::{Address, TargetSet, Version};
 

@@ -78,8 +78,7 @@ impl Tables {
     pub fn learn(&mut self, key: EndpointKey, learned: Learned) -> Result<()> {
         self.maps.learned.insert(Raw(key), Raw(learned), 0).context("writing LEARNED")?;
         let filter = Filter::map(&self.maps.filter)?;
-        filter.set_bit(filter::learned_bit(&key.address));
-        for bit in covering_bits(&key) {
+        for bit in bits_of_learned(&key) {
             filter.set_bit(bit);
         }
         Ok(())
@@ -100,8 +99,10 @@ impl Tables {
         let generation = generation(&compiled.lines).context("filling TABLES")?;
         let filter = Filter::map(&self.maps.filter)?;
         let mut covered = compiled.filter.clone();
+        covered.resize(filter::WORDS as usize, 0);
         for key in self.maps.learned.keys() {
-            for (word, bit) in covering_bits(&key.context("listing LEARNED")?.0) {
+            let Raw(key) = key.context("listing LEARNED")?;
+            for (word, bit) in bits_of_learned(&key) {
                 covered[word as usize] |= 1 << bit;
             }
         }
@@ -131,12 +132,13 @@ fn generation(lines: &[Line]) -> Result<Generation> {
     Ok(Map::Array(map).try_into()?)
 }
 
-/// Words and bits that say that an address may concern someone.
-const fn covering_bits(EndpointKey { address, version, .. }: &EndpointKey) -> [(u32, u32); 2] {
+/// Words and bits of the filter that lead to what was learned of an address.
+const fn bits_of_learned(EndpointKey { address, version, .. }: &EndpointKey) -> [(u32, u32); 3] {
+    let learned = filter::learned_bit(address);
     if *version == Version::V4 as u8 {
-        [filter::v4_block_bit(address), filter::v4_bit(address)]
+        [filter::v4_block_bit(address), filter::v4_bit(address), learned]
     } else {
-        [filter::v6_bit(address); 2]
+        [filter::v6_bit(address), learned, learned]
     }
 }
 
