@@ -519,8 +519,9 @@ pub struct Learned {
 
 /// FILTER: bitmaps in 64-bit words: a bit for each IPv4 /16 in which something may concern someone,
 /// which stays in the first cache; one for each IPv4 /24 that may; one for each hash of the first 32
-/// bits of such an IPv6 address; and one for each hash of an address in LEARNED. There is one, and it is true of every generation of the tables: it holds the bits
-/// of the old one and of the new one while they change.
+/// bits of such an IPv6 address; and one for each hash of an address in LEARNED. There is one FILTER,
+/// and it is true of every generation of the tables: it holds the bits of the old one and of the new
+/// one while they change.
 pub mod filter {
     use super::{Address, Version};
 

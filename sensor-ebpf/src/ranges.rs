@@ -40,7 +40,7 @@
 //! | two LPM tries a generation, hashes for endpoints and for what was learned † | 109 | 1,536 | 2,063 |
 //! | one sorted array, halved after an index of 16 bits, a call for each probe † | 43 | 236 | 414 |
 //! | trees of lines | 40 | 156 | 351 |
-//! | trees of lines behind the fine filter: kept | 35 | 43 | 90 |
+//! | trees of lines behind the fine filter: kept | 34 | 52 | 72 |
 //!
 //! Tries take one system call an entry to fill, 3.5 s for a million, and 96 MiB; an array of lines
 //! is one copy, 0.03 s and 31 MiB. Halving lines instead of words, or selecting a word of a line
@@ -51,8 +51,8 @@
 //!
 //! Before all this stands [`crate::abi::filter`]. With its /24 bitmap alone, 2 MiB, a packet outside
 //! cost 20 ns here with 3 prefixes and 300 ns in traffic, where the network stack empties the caches
-//! between two packets; with 8 KiB of /16 bits before it, 14 and 48. With a hash of /24s in 256 KiB
-//! instead it was 133 in traffic, and with 100,000 prefixes 168 instead of 196.
+//! between two packets; with 8 KiB of /16 bits before it, 13 and 42. With a hash of /24s in 256 KiB
+//! instead it was 133 in traffic, and with 100,000 prefixes 168 instead of 187.
 
 use crate::abi::{Address, TargetSet, Version};
 

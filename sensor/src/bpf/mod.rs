@@ -86,6 +86,7 @@ pub fn load(pins: &Pins, limits: &Limits) -> Result<(Programs, Maps)> {
     for sized in &capacities {
         loader.map_max_entries(sized.map, sized.entries);
     }
+    maps::check_schema(&pins.maps())?;
     pins.check_maps(OBJECT, &capacities)?;
     let level = log::level();
     let mut ebpf = loader

@@ -32,12 +32,6 @@ impl Tables {
     /// Takes the writing side, and reads whose the slots are.
     pub fn take(maps: &mut Maps) -> Result<Self> {
         let maps = maps.writable.take().context("the tables have a writer already")?;
-        let settings = maps.settings.get(&0, 0).context("reading SETTINGS")?.0;
-        ensure!(
-            settings.schema == 0 || settings.schema == SCHEMA,
-            "the pinned maps are of schema {}, this poolwatch writes {SCHEMA}: `poolwatch detach` removes them with their counts",
-            settings.schema
-        );
         let mut slots = HashMap::new();
         for slot in 0..maps.targets.len() {
             let Raw(name) = maps.targets.get(&slot, 0).context("reading TARGETS")?;
@@ -76,12 +70,12 @@ impl Tables {
 
     /// Writes down what an address stands for from now on. The one way into LEARNED.
     pub fn learn(&mut self, key: EndpointKey, learned: Learned) -> Result<()> {
-        self.maps.learned.insert(Raw(key), Raw(learned), 0).context("writing LEARNED")?;
+        // The filter first: it may lead nowhere, and what it does not lead to is not known.
         let filter = Filter::map(&self.maps.filter)?;
         for bit in bits_of_learned(&key) {
             filter.set_bit(bit);
         }
-        Ok(())
+        self.maps.learned.insert(Raw(key), Raw(learned), 0).context("writing LEARNED")
     }
 
     /// What the daemon counted about itself, in this life and earlier ones.

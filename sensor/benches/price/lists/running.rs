@@ -21,8 +21,8 @@ use crate::support::namespace::Namespace;
 const PATIENCE: Duration = Duration::from_mins(2);
 /// Between two questions to it.
 const POLL: Duration = Duration::from_millis(2);
-/// Between two looks at the kernel's memory.
-const SAMPLE: Duration = Duration::from_millis(20);
+/// Between two looks at the kernel's memory: two generations lie in it for some ten milliseconds.
+const SAMPLE: Duration = Duration::from_millis(1);
 /// Packets that are sent between two pauses of a millisecond.
 const BURST: usize = 10;
 /// At rest: after the daemon's first sweeps, and when the kernel has freed what it was to free.

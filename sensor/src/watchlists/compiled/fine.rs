@@ -11,7 +11,7 @@ use super::Entries;
 /// Bits set in a line on average, of 512: more of them and it says "perhaps" too often, fewer and it
 /// leaves the caches.
 const BITS_PER_LINE: u128 = 32;
-/// Lists that cover more leave little to be told apart: all of it is perhaps listed.
+/// Lists that cover as much leave little to be told apart: all of it is perhaps listed.
 const BITS_MAX: u128 = 1 << 24;
 /// Length of the blocks, and from where on what lies in them is told apart.
 const V4_BLOCK: u8 = 24;
@@ -21,7 +21,7 @@ const V6_WITHIN: u8 = 48;
 /// The lines, a power of two of them.
 pub(super) fn fine(entries: &Entries) -> Vec<Line> {
     let bits: u128 = spans(entries).map(|span| span.last - span.first + 1).sum();
-    if bits > BITS_MAX {
+    if bits >= BITS_MAX {
         return vec![[u64::MAX; WORDS_PER_LINE]];
     }
     let wanted = (bits / BITS_PER_LINE).max(1).next_power_of_two();
@@ -124,7 +124,8 @@ mod tests {
     fn lists_of_everything_make_a_small_filter_that_says_perhaps() {
         let all = |entries: &Entries| fine(entries).as_flattened().iter().all(|word| *word == u64::MAX);
         assert!(all(&v6("::/0")));
-        assert_eq!(fine(&v6("::/0")).len(), 1);
-        assert_eq!(perhaps(&v4("0.0.0.0/0"), Version::V4, (0..1 << 32).step_by(1 << 20)), 1 << 12);
+        assert!(all(&v4("0.0.0.0/0")));
+        assert_eq!([fine(&v6("::/0")).len(), fine(&v4("0.0.0.0/0")).len()], [1, 1]);
+        assert_eq!(perhaps(&v4("0.0.0.0/1"), Version::V4, (0..1 << 31).step_by(1 << 20)), 1 << 11);
     }
 }
