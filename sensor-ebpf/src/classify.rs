@@ -2,7 +2,7 @@
 //! and asks tables, and returns an [`Observation`]; counting is [`crate::count`]'s.
 //!
 //! Only the remote address is looked up (the destination on egress, the source on
-//! ingress). A coverage filter answers "no" for nearly all packets in one load; only
+//! ingress). A coverage filter answers "no" for nearly all packets in a load or two; only
 //! behind it come the lists, in one search, and what was learned, which an endpoint beats and
 //! which beats a prefix. The tables inherit across watchlists when they are compiled, so the
 //! first answer is the whole answer.

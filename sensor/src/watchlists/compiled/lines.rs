@@ -192,7 +192,8 @@ impl Written {
     }
 }
 
-/// The config's limits keep all positions below [`GOES_ON`].
+/// Positions stay below [`GOES_ON`] as long as an array has less than 8 GiB: the config's limits allow
+/// more only to a list of many millions of IPv6 addresses. Nothing checks it.
 fn position(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
 }
