@@ -38,6 +38,7 @@ fn build() -> Result<(), String> {
         .args(["build", "--release", "--package", "sensor-ebpf", "--bin", OBJECT, "--target", TARGET])
         .args(["-Z", "build-std=core", "--target-dir"])
         .arg(&target_dir)
+        .args(env::var_os("CARGO_FEATURE_MADE_UP_UPGRADE").map(|_| "--features=made-up-upgrade"))
         .env("RUSTC_BOOTSTRAP", "1")
         .env("PATH", path_with(&tools)?)
         .env("CARGO_ENCODED_RUSTFLAGS", flags(&variable("CARGO_CFG_TARGET_ARCH")?).join("\x1f"))

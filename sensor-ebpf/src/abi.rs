@@ -10,8 +10,11 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Version of this file; pinned maps of another schema are never reused in place.
-pub const SCHEMA: u32 = 2;
+/// In a file of its own, so that the test of upgrades can build a poolwatch that counts in another one.
+#[cfg_attr(feature = "made-up-upgrade", path = "abi/made_up_totals.rs")]
+mod totals;
+
+pub use totals::{SCHEMA, Totals, slots_in_order};
 
 /// Names of the maps, as they stand in the object and in the pins directory.
 pub mod map {
@@ -28,6 +31,9 @@ pub mod map {
     pub const SAMPLES: &str = "SAMPLES";
     pub const FINDINGS: &str = "FINDINGS";
     pub const DAEMON: &str = "DAEMON";
+    /// Pinned beside the others by the daemon alone: documents, see `bpf::layout` and `bpf::carried`.
+    pub const LAYOUT: &str = "LAYOUT";
+    pub const CARRIED: &str = "CARRIED";
 }
 
 /// Names of the programs: ingress and egress, of interfaces with an Ethernet header and of
@@ -179,11 +185,27 @@ impl Address {
 /// Most targets that one packet concerns: one a watchlist, in at most four watchlists.
 pub const TARGETS_PER_PACKET: usize = 4;
 
-/// Largest number of slots that a [`TargetSet`] can name.
-pub const SLOTS_MAX: u32 = 0xffff;
+/// Most slots that TOTALS may have, so that a [`TargetSet`] can name each.
+pub const SLOTS_MAX: u32 = 0x3ffe;
 
-/// Up to [`TARGETS_PER_PACKET`] slots of TOTALS, ascending, in one word: the first in
-/// the low 16 bits, `0xffff` for "no more". Equal sets are equal words.
+/// A slot as a [`TargetSet`] names it: its index in TOTALS, and above it the `numbering` that gave it
+/// to its target. Another version of poolwatch gives its slots out anew while flows go on, so that a
+/// flow may still name slots of the numbering before. Four numberings are told apart.
+#[inline(always)]
+pub const fn numbered(index: u32, numbering: u32) -> u32 {
+    index & INDEX | (numbering & 3) << 14
+}
+
+/// Index in TOTALS of a slot that a [`TargetSet`] names.
+#[inline(always)]
+pub const fn index_of(slot: u32) -> u32 {
+    slot & INDEX
+}
+
+const INDEX: u32 = 0x3fff;
+
+/// Up to [`TARGETS_PER_PACKET`] slots of TOTALS, [`numbered`], ascending, in one word: the first
+/// in the low 16 bits, `0xffff` for "no more". Equal sets are equal words.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TargetSet(pub u64);
@@ -214,17 +236,23 @@ impl TargetSet {
         differs.wrapping_sub(ONES) & !differs & HIGHS != 0
     }
 
+    /// Did the same numbering give both of them their slots? Neither may be empty.
+    #[inline(always)]
+    pub const fn is_numbered_as(self, other: Self) -> bool {
+        (self.0 ^ other.0) & (!INDEX & 0xffff) as u64 == 0
+    }
+
     pub fn slots(self) -> impl Iterator<Item = u32> {
         (0..TARGETS_PER_PACKET).map_while(move |i| self.slot(i))
     }
 
     /// The set of these slots, in whatever order they come; `None` when there are more
-    /// than [`TARGETS_PER_PACKET`] different ones or one is not below [`SLOTS_MAX`].
+    /// than [`TARGETS_PER_PACKET`] different ones or the index of one is not below [`SLOTS_MAX`].
     pub fn of(slots: impl IntoIterator<Item = u32>) -> Option<Self> {
         let mut sorted = [Self::NONE; TARGETS_PER_PACKET];
         let mut len = 0;
         for slot in slots {
-            if slot >= SLOTS_MAX {
+            if slot > 0xffff || index_of(slot) >= SLOTS_MAX {
                 return None;
             }
             let slot = slot as u16;
@@ -249,12 +277,14 @@ impl Default for TargetSet {
     }
 }
 
-/// SETTINGS: one entry, written by the daemon: what the other maps are.
+/// SETTINGS: one entry, written by the daemon before anything else: what the other maps are.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Settings {
+    /// 0: nothing was written yet.
     pub schema: u32,
-    pub reserved: u32,
+    /// How many sets of maps came before this one; its slots are [`numbered`] so.
+    pub numbering: u32,
 }
 
 /// Longest name of a watchlist or a target, in bytes.
@@ -268,47 +298,7 @@ pub struct TargetName {
     pub target: [u8; NAME_MAX + 1],
 }
 
-/// TOTALS: one entry a target and CPU, never evicted. Every field only grows.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Totals {
-    /// Wire packets, by [`Direction`] and [`Transport`].
-    pub packets: [[u64; 4]; 2],
-    /// IP bytes, by [`Direction`] and [`Transport`].
-    pub bytes: [[u64; 4]; 2],
-    /// Attempts, by initiator's [`Side`] and [`Transport`] (TCP, UDP).
-    pub connections: [[u64; 2]; 2],
-    /// Attempts that were answered, likewise.
-    pub established: [[u64; 2]; 2],
-    /// TCP connections first seen in their middle.
-    pub joined: u64,
-    /// When a packet last concerned this target.
-    pub last_seen_ns: u64,
-}
-
-impl Totals {
-    /// The sum of two CPUs' entries; the later of their sightings.
-    #[must_use]
-    pub fn plus(&self, other: &Self) -> Self {
-        let mut sum = *self;
-        for (mine, theirs) in sum.packets.iter_mut().zip(other.packets) {
-            add_all(mine, &theirs);
-        }
-        for (mine, theirs) in sum.bytes.iter_mut().zip(other.bytes) {
-            add_all(mine, &theirs);
-        }
-        for (mine, theirs) in sum.connections.iter_mut().zip(other.connections) {
-            add_all(mine, &theirs);
-        }
-        for (mine, theirs) in sum.established.iter_mut().zip(other.established) {
-            add_all(mine, &theirs);
-        }
-        sum.joined += other.joined;
-        sum.last_seen_ns = sum.last_seen_ns.max(other.last_seen_ns);
-        sum
-    }
-}
-
+/// Adds each count to its namesake.
 fn add_all(mine: &mut [u64], theirs: &[u64]) {
     for (mine, theirs) in mine.iter_mut().zip(theirs) {
         *mine = mine.wrapping_add(*theirs);
@@ -652,7 +642,6 @@ pub struct Daemon {
 const _: () = {
     assert!(size_of::<Settings>() == 8);
     assert!(size_of::<TargetName>() == 128);
-    assert!(size_of::<Totals>() == 26 * 8);
     assert!(size_of::<Own>() == (8 + 4 + 2 + 32) * 8);
     assert!(size_of::<FlowKey>() == 40);
     assert!(size_of::<Flow>() == 128);

@@ -10,7 +10,7 @@ use core::ops::DerefMut;
 
 use crate::abi::{
     Claim, Direction, Flow, FlowKey, INITIATOR_UNKNOWN, Own, TARGETS_PER_PACKET, TargetSet, Totals,
-    Transport, Uncounted, Undecoded,
+    Transport, Uncounted, Undecoded, index_of,
 };
 use crate::classify::{Observation, Tables, classify};
 use crate::flow::{Step, begin, begins, follow, opener};
@@ -49,8 +49,8 @@ pub trait Ledger {
     fn insert_flow(&self, key: &FlowKey, seen: &Observation, now_ns: u64) -> Inserted;
     /// Inserts a [`Claim`], unless there is one.
     fn claim(&self, key: &FlowKey, opened_ns: u64, milestone: u64) -> Inserted;
-    /// `None`: there is no such slot.
-    fn totals(&self, slot: u32) -> Option<Self::Totals<'_>>;
+    /// By index of the slot; `None`: there is no such one.
+    fn totals(&self, index: u32) -> Option<Self::Totals<'_>>;
     fn own(&self) -> Option<Self::Own<'_>>;
 }
 
@@ -120,7 +120,7 @@ pub fn count(seen: &Observation, ledger: &impl Ledger) {
     };
     for index in 0..TARGETS_PER_PACKET {
         let Some(slot) = seen.targets.slot(index) else { break };
-        match ledger.totals(slot) {
+        match ledger.totals(index_of(slot)) {
             Some(mut totals) => add(&mut totals, slot, seen, &milestones, now_ns),
             None => note_uncounted(ledger, Uncounted::Slot),
         }
@@ -133,7 +133,9 @@ fn advance(key: &FlowKey, seen: &Observation, now_ns: u64, ledger: &impl Ledger)
     // Twice: the second time as the one that came second to insert the flow.
     for _ in 0..2 {
         if let Some(mut flow) = ledger.flow(key) {
-            let (opened_ns, known) = (flow.opened_ns, flow.targets);
+            let opened_ns = flow.opened_ns;
+            // Slots of another numbering say nothing here: whoever numbered them has counted.
+            let known = if flow.targets.is_numbered_as(seen.targets) { flow.targets } else { seen.targets };
             let step = follow(&mut flow, seen, now_ns);
             let found = Milestones {
                 initiator: flow.initiator,

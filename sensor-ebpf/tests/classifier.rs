@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use packets::build::from;
 use packets::model::{Indicators, Memory};
 use packets::{HOST, STAR, STAR_SLOT, cases, indicators};
-use sensor_ebpf::abi::{Direction, Side, TargetSet, Totals, Transport, Uncounted};
+use sensor_ebpf::abi::{
+    Direction, SLOTS_MAX, Side, TargetSet, Totals, Transport, Uncounted, index_of, numbered,
+};
 
 #[test]
 fn every_packet_of_the_table_is_counted_as_it_says_and_nothing_else_is() {
@@ -109,7 +111,7 @@ fn of_two_cpus_that_see_the_same_milestone_one_counts_it() {
 
 #[test]
 fn a_set_contains_the_slots_it_was_made_of_and_no_others() {
-    let slots = [0, 1, 2, 0x00ff, 0x0100, 0x7fff, 0x8000, 0x8001, 0xfffe];
+    let slots = [0, 1, 2, 0x00ff, 0x0100, 0x3ffd, 0x4000, 0x7ffd, 0x8000, 0x8001, 0xfffd];
     for len in 0..=4 {
         for start in 0..slots.len() - len {
             let members = &slots[start..start + len];
@@ -123,4 +125,41 @@ fn a_set_contains_the_slots_it_was_made_of_and_no_others() {
     assert_eq!(TargetSet::of([1, 1, 2]), TargetSet::of([2, 1]), "equal sets are equal words");
     assert_eq!(TargetSet::of(0..5), None, "five are one too many");
     assert_eq!(TargetSet::of([0xffff]), None, "the mark of no more is no slot");
+    assert_eq!(TargetSet::of([0x3ffe]), None, "nor is what could be taken for it in another numbering");
+    assert_eq!(TargetSet::of([0x1_0000]), None, "nor what does not fit");
+}
+
+#[test]
+fn a_slot_is_its_index_and_who_numbered_it() {
+    for numbering in 0..8 {
+        for index in [0, 1, SLOTS_MAX - 1] {
+            let slot = numbered(index, numbering);
+            assert_eq!(index_of(slot), index);
+            let set = TargetSet::of([slot]).expect("a slot");
+            for other in 0..8 {
+                let others = TargetSet::of([numbered(7, other)]).expect("a slot");
+                assert_eq!(set.is_numbered_as(others), numbering % 4 == other % 4, "{numbering} {other}");
+            }
+        }
+    }
+}
+
+/// An upgrade gives the slots out anew, in the middle of a flow.
+#[test]
+fn a_flow_whose_slots_another_numbering_gave_goes_on_and_joins_nobody() {
+    let memory = Memory::default();
+    let targets = |slot| {
+        let network = "175.45.176.0".parse().expect("an address");
+        let set = TargetSet::of([slot]).expect("a slot");
+        Indicators { prefixes: vec![(network, 22, set)], ..Indicators::default() }
+    };
+    memory.observe(&from(HOST, STAR), Direction::Egress, &targets(numbered(3, 1)));
+    let reply = from(STAR, HOST).ports(3333, 40_000);
+    memory.observe(&reply, Direction::Ingress, &targets(numbered(8, 2)));
+    memory.observe(&reply, Direction::Ingress, &targets(numbered(8, 2)));
+    let totals = memory.totals.borrow();
+    let (before, after) = (totals[&3], totals[&8]);
+    assert_eq!((before.connections[0], before.established[0]), ([0, 1], [0, 0]));
+    assert_eq!((after.connections[0], after.established[0], after.joined), ([0, 0], [0, 1], 0));
+    assert_eq!((before.packets[1][1], after.packets[0][1]), (1, 2));
 }

@@ -167,7 +167,7 @@ impl Default for Inspect {
 pub struct Limits {
     #[serde(deserialize_with = "values::within::<_, 1, 16_777_216>")]
     pub flows: u32,
-    #[serde(deserialize_with = "values::within::<_, 1, 65_534>")]
+    #[serde(deserialize_with = "values::within::<_, 1, 16_382>")]
     pub targets: u32,
     /// IPv4 and IPv6 together, as compiled; also the entries that one feed file may hold.
     #[serde(deserialize_with = "values::within::<_, 1, 16_777_216>")]

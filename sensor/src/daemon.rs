@@ -8,20 +8,22 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
+use sensor_ebpf::abi::numbered;
 use tokio::sync::Mutex;
 
 use crate::bpf::attach::{self, Hook};
+use crate::bpf::carried::Carried;
 use crate::bpf::interfaces::{Interface, Netlink};
 use crate::bpf::pins::Pins;
 use crate::bpf::tables::Tables;
-use crate::bpf::{self, Loaded};
+use crate::bpf::{self, Earlier, Loaded};
 use crate::clock::now_ns;
 use crate::config::{Attach, Config};
 use crate::feeds::Feeds;
-use crate::flows::{Sweeper, View};
+use crate::flows::{Slots, Sweeper, View};
 use crate::selection::{Wanted, absent, select, stacked};
-use crate::state::{Interfaces, Reload, Shared, Slot, Standing, State, Watched};
-use crate::watchlists::{Compiled, Watchlists};
+use crate::state::{Interfaces, Kernel as _, Reload, Shared, Slot, Standing, State, Watched};
+use crate::watchlists::{Compiled, Target, Watchlist, Watchlists};
 
 /// Everything that a running daemon owns.
 pub struct Daemon {
@@ -36,6 +38,8 @@ pub struct Daemon {
     wanted: Vec<Wanted>,
     how: Attach,
     sweeper: Sweeper,
+    /// What was counted before the maps in use were made.
+    carried: Carried,
     feeds: Feeds,
     warned_of: Vec<(String, String)>,
 }
@@ -53,12 +57,16 @@ impl Daemon {
     ) -> Result<Self> {
         let feeds = Feeds::of(config);
         let pins = Pins::open(&config.state.pins)?;
-        let (programs, mut maps) = bpf::load(&pins, &config.limits)?;
+        let targets: Vec<_> =
+            targets(&lists).map(|(list, target)| (list.name.as_str(), target.name.as_str())).collect();
+        let (programs, mut maps) = bpf::load(&pins, &config.limits, &targets)?;
         let mut tables = Tables::take(&mut maps)?;
         let watched = compile(&mut tables, lists, config)?;
-        let sweeper = Sweeper::new(tables.daemon()?);
+        bpf::copy_flows(&pins, &tables)?;
+        let carried = Carried::default();
+        let sweeper = Sweeper::new(tables.daemon()?, Slots::default());
         let reload = Reload { successful: true, succeeded_at: SystemTime::now() };
-        let kernel = Arc::new(Loaded { maps, programs: Mutex::new(programs) });
+        let kernel = Arc::new(Loaded { maps, programs: Mutex::new(programs), earlier: Shared::default() });
         let state = Arc::new(State {
             kernel: kernel.clone(),
             limits: config.limits.clone(),
@@ -80,6 +88,7 @@ impl Daemon {
             wanted,
             how,
             sweeper,
+            carried,
             feeds,
             warned_of: Vec::new(),
         })
@@ -137,6 +146,32 @@ impl Daemon {
         Ok(())
     }
 
+    /// Takes over what was counted in maps that are not in use any more, once our programs are
+    /// everywhere where those were that counted in them. Only then is there something to show.
+    pub fn inherit(&mut self) -> Result<()> {
+        let (carried, owners) = bpf::inherit(&self.pins, &mut self.tables)?;
+        let of_ours = |(slot, (watchlist, target)): (u32, (String, String))| {
+            Some((slot, self.tables.slot_of(&watchlist, &target)?))
+        };
+        let former = owners.into_iter().filter_map(of_ours).collect();
+        let slots = Slots { numbering: self.tables.numbering(), former };
+        self.sweeper = Sweeper::new(carried.with_daemon(self.tables.daemon()?), slots);
+        self.carried = carried;
+        self.show_carried();
+        let evicted = self.sweeper.counted().flows_evicted;
+        self.state.flows.set(View { evicted, ..View::default() });
+        Ok(())
+    }
+
+    /// Adds what was counted earlier to the slots of its targets, which may have got them just now.
+    fn show_carried(&self) {
+        let of_slot = |(slot, watchlist, target): (u32, &str, &str)| {
+            Some((slot, self.carried.totals(watchlist, target)?))
+        };
+        let totals = self.tables.owners().filter_map(of_slot).collect();
+        self.kernel.earlier.set(Earlier { totals, own: self.carried.own() });
+    }
+
     async fn attach(&self, interface: &Interface, earlier: Option<&Standing>) -> Standing {
         let mut programs = self.kernel.programs.lock().await;
         match attach::attach(&mut programs, &self.netlink, &self.pins, interface, self.how).await {
@@ -172,13 +207,13 @@ impl Daemon {
     pub async fn sweep(&mut self) -> Result<()> {
         let (kernel, limit) = (Arc::clone(&self.kernel), self.state.limits.flows as usize);
         let read = tokio::task::spawn_blocking(move || {
-            let created = kernel.maps.own()?.flows_created;
+            let created = kernel.own()?.flows_created;
             anyhow::Ok((kernel.maps.flows(limit)?, created))
         });
         let (flows, created) = read.await.context("sweeping the flow table")??;
         let view = self.sweeper.sweep(&flows, created, now_ns());
         self.state.flows.set(view);
-        self.tables.set_daemon(self.sweeper.counted())
+        self.tables.set_daemon(self.carried.without_daemon(self.sweeper.counted()))
     }
 
     /// Reads config and lists again and watches what they say now; whatever is wrong with them
@@ -198,6 +233,7 @@ impl Daemon {
         match loaded {
             Ok(watched) => {
                 tracing::info!(targets = watched.slots.len(), "reloaded");
+                self.show_carried();
                 self.state.watched.set(watched);
                 self.state.reload.set(Reload { successful: true, succeeded_at: SystemTime::now() });
             }
@@ -247,14 +283,12 @@ fn compile(tables: &mut Tables, lists: Watchlists, config: &Config) -> Result<Wa
     for note in &lists.notes {
         tracing::warn!("{note}");
     }
-    let targets =
-        || lists.lists.iter().flat_map(|list| list.targets.iter().map(move |target| (list, target)));
-    let planned = tables.plan(targets().map(|(list, target)| (&*list.name, &*target.name)));
+    let planned = tables.plan(targets(&lists).map(|(list, target)| (&*list.name, &*target.name)));
     // Asked for in this order, once a target.
-    let mut asked = planned.iter().copied();
+    let mut asked = planned.iter().map(|slot| slot.map(|slot| numbered(slot, tables.numbering())));
     let compiled = Compiled::of_config(config, &lists, |_, _| asked.next().flatten())?;
     let mut slots = Vec::new();
-    for ((list, target), index) in targets().zip(planned.iter().flatten()) {
+    for ((list, target), index) in targets(&lists).zip(planned.iter().flatten()) {
         tables.assign(&list.name, &target.name, *index)?;
         slots.push(Slot {
             watchlist: list.name.clone(),
@@ -266,4 +300,9 @@ fn compile(tables: &mut Tables, lists: Watchlists, config: &Config) -> Result<Wa
     }
     tables.switch_to(&compiled)?;
     Ok(Watched { lists, slots, slots_taken: tables.slots_taken(), compiled: compiled.sizes })
+}
+
+/// Every target, in the order of the lists.
+fn targets(lists: &Watchlists) -> impl Iterator<Item = (&Watchlist, &Target)> {
+    lists.lists.iter().flat_map(|list| list.targets.iter().map(move |target| (list, target)))
 }

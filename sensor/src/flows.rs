@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 
 use foldhash::{fast, quality};
-use sensor_ebpf::abi::{Address, Daemon, Flow, FlowKey, Transport};
+use sensor_ebpf::abi::{Address, Daemon, Flow, FlowKey, Transport, index_of, numbered};
 use sensor_ebpf::flow::{UDP_SILENCE_NS, is_over};
 
 /// A flow is alive while it was seen in the last five minutes.
@@ -35,8 +35,25 @@ pub struct TargetFlows {
     pub peers: u64,
 }
 
+/// Whose index in TOTALS a slot is that a flow names: those of the maps in use, and those that other
+/// maps had numbered before, as long as no packet came since.
+#[derive(Clone, Debug, Default)]
+pub struct Slots {
+    pub numbering: u32,
+    /// By what the flow says.
+    pub former: HashMap<u32, u32>,
+}
+
+impl Slots {
+    fn index(&self, slot: u32) -> Option<u32> {
+        let index = index_of(slot);
+        if slot == numbered(index, self.numbering) { Some(index) } else { self.former.get(&slot).copied() }
+    }
+}
+
 /// Remembers from sweep to sweep which flows were there, by the hash of their key.
 pub struct Sweeper {
+    slots: Slots,
     hasher: quality::RandomState,
     /// Since when its leaving is no loss; `u64::MAX`: it has not ended.
     present: HashMap<u64, u64, fast::RandomState>,
@@ -45,8 +62,8 @@ pub struct Sweeper {
 }
 
 impl Sweeper {
-    pub fn new(counted: Daemon) -> Self {
-        Self { hasher: quality::RandomState::default(), present: HashMap::default(), counted }
+    pub fn new(counted: Daemon, slots: Slots) -> Self {
+        Self { slots, hasher: quality::RandomState::default(), present: HashMap::default(), counted }
     }
 
     /// What has been counted so far, to be kept where it outlives the daemon.
@@ -68,7 +85,7 @@ impl Sweeper {
         // Never down, even where a flow came while the table was being read.
         self.counted.flows_evicted = self.counted.flows_evicted.max(evicted);
         self.present = present;
-        View { targets: by_target(flows, now_ns), entries, evicted: self.counted.flows_evicted }
+        View { targets: by_target(flows, &self.slots, now_ns), entries, evicted: self.counted.flows_evicted }
     }
 }
 
@@ -82,11 +99,11 @@ fn ends_ns(key: &FlowKey, flow: &Flow) -> u64 {
     }
 }
 
-fn by_target(flows: &[(FlowKey, Flow)], now_ns: u64) -> HashMap<u32, TargetFlows> {
+fn by_target(flows: &[(FlowKey, Flow)], slots: &Slots, now_ns: u64) -> HashMap<u32, TargetFlows> {
     type Peers = HashSet<(u8, Address), fast::RandomState>;
     let mut targets: HashMap<u32, (Counts, Peers), fast::RandomState> = HashMap::default();
     for (key, flow) in flows.iter().filter(|(_, flow)| now_ns.saturating_sub(flow.last_ns) <= ALIVE_NS) {
-        for slot in flow.targets.slots() {
+        for slot in flow.targets.slots().filter_map(|slot| slots.index(slot)) {
             let (counts, peers) = targets.entry(slot).or_default();
             counts[usize::from(flow.initiator.min(2))][usize::from(flow.established != 0)] += 1;
             peers.insert((key.version, key.remote));
@@ -119,6 +136,24 @@ mod tests {
         (key, Flow { last_ns: last_s * SECOND, targets, ..Flow::default() })
     }
 
+    fn sweeper(counted: Daemon) -> Sweeper {
+        Sweeper::new(counted, Slots::default())
+    }
+
+    #[test]
+    fn a_flow_that_former_maps_numbered_is_its_targets_until_a_packet_names_the_slot_anew() {
+        let flow_of = |slot| {
+            let (key, flow) = flow(Transport::Tcp, slot, 1);
+            (key, Flow { targets: TargetSet::of([slot]).expect("one slot"), ..flow })
+        };
+        let slots = Slots { numbering: 2, former: HashMap::from([(numbered(5, 1), 9)]) };
+        let flows = [numbered(5, 1), numbered(9, 2), numbered(5, 2), numbered(7, 1)].map(flow_of);
+        let view = Sweeper::new(Daemon::default(), slots).sweep(&flows, 4, SECOND);
+        let peers: HashMap<u32, u64> =
+            view.targets.iter().map(|(slot, found)| (*slot, found.peers)).collect();
+        assert_eq!(peers, HashMap::from([(9, 2), (5, 1)]), "and of slot 7 nobody knows whose it was");
+    }
+
     #[test]
     fn flows_and_peers_are_counted_while_they_are_alive() {
         let now_s = 1_000;
@@ -130,11 +165,8 @@ mod tests {
         same_peer.0.local_port = 1;
         same_peer.1.initiator = 2;
         let dead = flow(Transport::Tcp, 9, now_s - 301);
-        let view = Sweeper::new(Daemon::default()).sweep(
-            &[established, elsewhere, same_peer, dead],
-            4,
-            now_s * SECOND,
-        );
+        let view =
+            sweeper(Daemon::default()).sweep(&[established, elsewhere, same_peer, dead], 4, now_s * SECOND);
         assert_eq!(view.targets[&5], TargetFlows { flows: [[0, 1], [1, 0], [1, 0]], peers: 2 });
         assert_eq!(view.entries, 4);
     }
@@ -146,7 +178,7 @@ mod tests {
         let open = flow(Transport::Tcp, 2, 100);
         let silent = flow(Transport::Udp, 3, 100);
         let speaking = flow(Transport::Udp, 4, 150);
-        let mut sweeper = Sweeper::new(Daemon::default());
+        let mut sweeper = sweeper(Daemon::default());
         assert_eq!(sweeper.sweep(&[over, open, silent, speaking], 4, 155 * SECOND).evicted, 0);
         let view = sweeper.sweep(&[], 4, 160 * SECOND);
         assert_eq!(view.evicted, 2);
@@ -155,13 +187,13 @@ mod tests {
 
     #[test]
     fn flows_that_come_and_go_between_two_sweeps_were_evicted() {
-        let mut sweeper = Sweeper::new(Daemon::default());
+        let mut sweeper = sweeper(Daemon::default());
         assert_eq!(sweeper.sweep(&[flow(Transport::Tcp, 1, 1)], 10, SECOND).evicted, 9);
     }
 
     #[test]
     fn the_next_daemon_goes_on_where_the_last_one_stopped() {
-        let mut sweeper = Sweeper::new(Daemon { flows_evicted: 3, flows_ended: 7, ..Daemon::default() });
+        let mut sweeper = sweeper(Daemon { flows_evicted: 3, flows_ended: 7, ..Daemon::default() });
         let view = sweeper.sweep(&[flow(Transport::Tcp, 1, 1)], 11, SECOND);
         assert_eq!(view.evicted, 3);
     }

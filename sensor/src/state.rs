@@ -104,7 +104,7 @@ pub struct Reload {
 }
 
 /// A value that is replaced whole.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Shared<T>(Mutex<Arc<T>>);
 
 impl<T> Shared<T> {

@@ -7,11 +7,8 @@ use std::fs;
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use aya::maps::{Array, Map, MapData};
 use aya::programs::{SchedClassifier, TcAttachType};
 use rustix::process::Signal;
-use sensor::bpf::maps::Raw;
-use sensor_ebpf::abi::{SCHEMA, Settings, map};
 use support::PinsDirectory;
 use support::daemon::{Daemon, Metrics};
 use support::namespace::{Namespace, run};
@@ -231,37 +228,6 @@ fn an_edited_config_never_credits_the_wrong_target() {
     let daemon = Daemon::start_on(&near, pins, top, &swapped, &[]);
     let metrics = daemon.metrics();
     assert_eq!((packets(&metrics, "first"), packets(&metrics, "second")), (2, 1), "it kept its counts");
-}
-
-#[test]
-fn pinned_maps_of_another_size_are_refused_with_the_remedy_and_go_on_counting() {
-    let (near, _far) = Namespace::pair();
-    let (_, pins, _) = start(&near, PinsDirectory::new(), TCX, &[]).stop();
-    let mut daemon = Daemon::spawn(&near, pins, TCX, "[limits]\nflows = 1000\n", &[]);
-    assert_eq!(daemon.wait().code(), Some(1));
-    let log = daemon.log();
-    assert!(log.contains("limits.flows: the config says 1000") && log.contains("made with 65536"), "{log}");
-    assert!(log.contains("poolwatch detach"), "{log}");
-    assert_eq!(on_tcx(&near, TcAttachType::Egress), ["poolwatch_out"]);
-    assert!(fs::exists(daemon.pins.path().join("maps/TOTALS")).expect("a path"));
-}
-
-#[test]
-fn maps_of_another_schema_are_refused_before_anything_is_made_and_go_on_counting() {
-    let (near, _far) = Namespace::pair();
-    let (_, pins, _) = start(&near, PinsDirectory::new(), TCX, &[]).stop();
-    let maps = pins.path().join("maps");
-    let pinned = Map::Array(MapData::from_pin(maps.join(map::SETTINGS)).expect("SETTINGS is pinned"));
-    let mut settings: Array<_, Raw<Settings>> = pinned.try_into().expect("SETTINGS is an array");
-    let older = Settings { schema: SCHEMA - 1, ..Settings::default() };
-    settings.set(0, Raw(older), 0).expect("SETTINGS takes it");
-    fs::remove_file(maps.join(map::TABLES)).expect("TABLES is pinned");
-    let mut daemon = Daemon::spawn(&near, pins, TCX, "", &[]);
-    assert_eq!(daemon.wait().code(), Some(1));
-    let log = daemon.log();
-    assert!(log.contains("the pinned maps are of schema") && log.contains("poolwatch detach"), "{log}");
-    assert!(!daemon.pins.path().join("maps").join(map::TABLES).exists(), "something was made");
-    assert_eq!(on_tcx(&near, TcAttachType::Egress), ["poolwatch_out"]);
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn kernel_with_room_for(flows: u32) -> (Maps, Pins, PinsDirectory) {
     let directory = PinsDirectory::new();
     let pins = Pins::open(directory.path()).expect("a pins directory");
     let limits = Limits { flows, targets: TARGETS, ..Limits::default() };
-    let (_programs, maps) = load(&pins, &limits).expect("the kernel half loads");
+    let (_programs, maps) = load(&pins, &limits, &[]).expect("the kernel half loads");
     (maps, pins, directory)
 }
 

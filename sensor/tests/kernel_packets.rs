@@ -43,7 +43,7 @@ impl Kernel {
         let directory = PinsDirectory::new();
         let pins = Pins::open(directory.path()).expect("a pins directory");
         let limits = Limits { flows: 1024, targets: 64, prefixes: 1024, endpoints: 64 };
-        let (programs, mut maps) = load(&pins, &limits).expect("the kernel half loads");
+        let (programs, mut maps) = load(&pins, &limits, &[]).expect("the kernel half loads");
         let mut tables = Tables::take(&mut maps).expect("the writing side");
         tables.switch_to(&Compiled::of(entries)).expect("the tables fit");
         for (ip, port, targets) in indicators().learned {

@@ -4,6 +4,7 @@
 //! Nothing is skipped in silence: `--no-kernel` names what it leaves out, an ignored test is an
 //! error, and so is a run of no test at all.
 
+use std::fs;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result};
@@ -36,6 +37,9 @@ pub(crate) fn test(arguments: &Arguments) -> Result<ExitCode> {
     let root =
         if kernel { Some(root::find("loading programs into the kernel").context(NEEDS_ROOT)?) } else { None };
     setup::for_testing(kernel)?;
+    if kernel {
+        made_up_upgrade()?;
+    }
     let (privileged, plain): (Vec<_>, Vec<_>) = binaries()?.into_iter().partition(TestBinary::needs_root);
 
     let mut run = Run::default();
@@ -53,6 +57,18 @@ pub(crate) fn test(arguments: &Arguments) -> Result<ExitCode> {
     }
     println!("\n{}", run.report());
     Ok(run.verdict())
+}
+
+/// The version that the test of upgrades upgrades to, beside the one under test. Built first, since cargo
+/// gives both the same name.
+fn made_up_upgrade() -> Result<()> {
+    let build = ["build", "--package", "sensor", "--bin", "poolwatch", "--features", "made-up-upgrade"];
+    cargo::succeed(&mut cargo::cargo(build))?;
+    let binary = cargo::target().join("debug/poolwatch");
+    let kept = cargo::target().join("debug/poolwatch-made-up-upgrade");
+    fs::copy(&binary, &kept)
+        .with_context(|| format!("cannot copy {} to {}", binary.display(), kept.display()))?;
+    Ok(())
 }
 
 fn binaries() -> Result<Vec<TestBinary>> {

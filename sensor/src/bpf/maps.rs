@@ -1,14 +1,10 @@
 //! The kernel half's maps, typed: what the daemon reads of them, and the few it writes.
 //! Reading takes `&self`, so that a scrape and a sweep can go on side by side.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, ensure};
 use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, PerCpuArray};
 use aya::{Ebpf, Pod};
-use sensor_ebpf::abi::{
-    Daemon, EndpointKey, Flow, FlowKey, Learned, Own, SCHEMA, Settings, TargetName, Totals, map,
-};
+use sensor_ebpf::abi::{Daemon, EndpointKey, Flow, FlowKey, Learned, Own, Settings, TargetName, Totals, map};
 use sensor_ebpf::ranges::Line;
 
 use super::batch;
@@ -33,6 +29,19 @@ impl Plain for Totals {}
 
 // SAFETY: `Plain` says so, and `Raw` is transparent.
 unsafe impl<T: Plain> Pod for Raw<T> {}
+
+#[allow(private_bounds, reason = "which types are plain is for this module to say")]
+impl<T: Plain> Raw<T> {
+    /// The value that these bytes are.
+    ///
+    /// # Errors
+    /// When there are more or fewer of them than it has.
+    pub(super) fn of_bytes(bytes: &[u8]) -> Result<Self> {
+        ensure!(bytes.len() == size_of::<T>(), "{} bytes for {}", bytes.len(), size_of::<T>());
+        // SAFETY: as many bytes are there, and whatever they are is a value of a plain type.
+        Ok(unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) })
+    }
+}
 
 /// Compiled tables.
 pub type Generation = Array<MapData, Line>;
@@ -106,25 +115,6 @@ impl Maps {
         };
         Ok(flows.into_iter().map(|(Raw(key), Raw(flow))| (key, flow)).collect())
     }
-}
-
-/// Refuses maps that another version laid out, before any of them is opened for use or made.
-pub(super) fn check_schema(pinned: &Path) -> Result<()> {
-    let path = pinned.join(map::SETTINGS);
-    if !path.exists() {
-        return Ok(());
-    }
-    let named = || format!("state.pins: {}", path.display());
-    let data = MapData::from_pin(&path).with_context(named)?;
-    let settings: Array<MapData, Raw<Settings>> = Map::Array(data).try_into().with_context(named)?;
-    let Raw(Settings { schema, .. }) = settings.get(&0, 0).with_context(named)?;
-    ensure!(
-        schema == 0 || schema == SCHEMA,
-        "{}: the pinned maps are of schema {schema}, this poolwatch writes {SCHEMA}: `poolwatch detach` removes \
-         them, with their counts",
-        named()
-    );
-    Ok(())
 }
 
 /// One target over all CPUs.

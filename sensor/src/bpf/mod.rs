@@ -3,25 +3,37 @@
 
 pub mod attach;
 mod batch;
+pub mod carried;
+mod document;
+mod entries;
 mod filter;
+mod flow_copies;
 pub mod interfaces;
+mod layout;
 mod log;
 mod mapped;
 pub mod maps;
 pub mod pins;
+mod succession;
 pub mod tables;
+
+use std::collections::HashMap;
 
 use anyhow::{Context, Result, ensure};
 use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader};
+use aya_obj::Object;
 use rustix::process::{Resource, Rlimit, setrlimit};
-use sensor_ebpf::abi::{Own, Totals, map, program};
+use sensor_ebpf::abi::{Own, Totals, map, numbered, program};
 use tokio::sync::Mutex;
 
 use crate::config::Limits;
-use crate::state::{Cost, Kernel};
+use crate::state::{Cost, Kernel, Shared};
+use carried::Carried;
 use maps::Maps;
 use pins::Pins;
+pub use succession::Owners;
+use tables::Tables;
 
 /// The kernel half, as the build embedded it.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/poolwatch-kernel"));
@@ -37,19 +49,35 @@ const CAPABILITIES: [(caps::Capability, &str); 3] = [
 pub struct Loaded {
     pub maps: Maps,
     pub programs: Mutex<Programs>,
+    pub earlier: Shared<Earlier>,
+}
+
+/// What was counted before the maps in use were made.
+#[derive(Debug, Default)]
+pub struct Earlier {
+    /// By slot.
+    pub totals: HashMap<u32, Totals>,
+    pub own: Own,
 }
 
 impl Kernel for Loaded {
     fn totals(&self, slot: u32) -> Result<Totals> {
-        self.maps.totals(slot)
+        let now = self.maps.totals(slot)?;
+        Ok(self.earlier.get().totals.get(&slot).map_or(now, |earlier| now.plus(earlier)))
     }
 
     fn all_totals(&self, slots: u32) -> Result<Vec<Totals>> {
-        self.maps.all_totals(slots)
+        let mut totals = self.maps.all_totals(slots)?;
+        for (slot, earlier) in &self.earlier.get().totals {
+            if let Some(now) = totals.get_mut(*slot as usize) {
+                *now = now.plus(earlier);
+            }
+        }
+        Ok(totals)
     }
 
     fn own(&self) -> Result<Own> {
-        self.maps.own()
+        Ok(self.maps.own()?.plus(&self.earlier.get().own))
     }
 
     fn costs(&self) -> Result<Vec<Cost>> {
@@ -75,19 +103,20 @@ impl Programs {
     }
 }
 
-/// Loads the kernel half, on the maps pinned in `pins` where there are any.
+/// Loads the kernel half, on the maps pinned in `pins` where they are what this version would make;
+/// others are set aside, to be taken over from. `targets`: those that are to be watched.
 ///
 /// # Errors
-/// When a pinned map is not what this version would make, or the kernel refuses a map or a program.
-pub fn load(pins: &Pins, limits: &Limits) -> Result<(Programs, Maps)> {
+/// When pinned maps cannot be read, or the kernel refuses a map or a program.
+pub fn load(pins: &Pins, limits: &Limits, targets: &[(&str, &str)]) -> Result<(Programs, Maps)> {
     allow_locked_memory();
     let mut loader = EbpfLoader::new();
     let capacities = capacities(limits);
     for sized in &capacities {
         loader.map_max_entries(sized.map, sized.entries);
     }
-    maps::check_schema(&pins.maps())?;
-    pins.check_maps(OBJECT, &capacities)?;
+    let object = Object::parse(OBJECT).context("reading the embedded kernel half")?;
+    let set = succession::prepare(pins, &object, &capacities, targets)?;
     let level = log::level();
     let mut ebpf = loader
         .override_global(aya_log::LEVEL, &level, true)
@@ -104,8 +133,37 @@ pub fn load(pins: &Pins, limits: &Limits) -> Result<(Programs, Maps)> {
     if level > log::OFF {
         log::follow(&mut ebpf)?;
     }
-    let maps = Maps::take(&mut ebpf)?;
+    let mut maps = Maps::take(&mut ebpf)?;
+    if let Some(writable) = &mut maps.writable {
+        succession::announce(pins, set, &mut writable.settings)?;
+    }
     Ok((Programs(ebpf), maps))
+}
+
+/// Copies flows that former maps hold and those in use do not, where they are not one table.
+///
+/// # Errors
+/// When former maps cannot be read.
+pub fn copy_flows(pins: &Pins, tables: &Tables) -> Result<()> {
+    let slot_of = |watchlist: &str, target: &str| {
+        tables.slot_of(watchlist, target).map(|slot| numbered(slot, tables.numbering()))
+    };
+    let copied = flow_copies::copy(pins, slot_of)?;
+    if copied > 0 {
+        tracing::info!(flows = copied, "copied from earlier maps");
+    }
+    Ok(())
+}
+
+/// Takes over what former maps counted, now that our programs took the place of theirs everywhere.
+/// Second: whose the slots were that flows may still name.
+///
+/// # Errors
+/// When former maps cannot be read.
+pub fn inherit(pins: &Pins, tables: &mut Tables) -> Result<(Carried, Owners)> {
+    tables.wait_for_programs()?;
+    copy_flows(pins, tables)?;
+    succession::inherit(pins)
 }
 
 /// Before 5.11 (commit 3ac1f01b43b6 and its series) maps counted against `RLIMIT_MEMLOCK`. Where

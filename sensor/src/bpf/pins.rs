@@ -1,8 +1,6 @@
 //! The pins directory: what outlives the daemon. One daemon a directory, locked; maps by name
-//! in `maps/`, one entry a program attached in `links/`.
-//!
-//! A pinned map is reused only when it is what this version would make: aya opens whatever
-//! lies there. What differs is an error that says what to do, before anything is attached.
+//! in `maps/`, one entry a program attached in `links/`. Maps that another set took the place of lie
+//! in `former-<n>/` until their counts were taken over ([`super::succession`]).
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{BufRead, BufReader};
@@ -11,16 +9,16 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use aya::maps::MapInfo;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
-
-use super::Capacity;
 
 /// Magic number of a bpffs (`BPF_FS_MAGIC`, include/uapi/linux/magic.h).
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 /// Where a bpffs is mounted by convention, and by systemd.
 const BPF_FS: &str = "/sys/fs/bpf";
+
+/// What the names of directories of former sets begin with; a number follows.
+const FORMER: &str = "former-";
 
 /// A pins directory, held by this process until it is dropped.
 #[derive(Debug)]
@@ -40,11 +38,7 @@ impl Pins {
         ensure_bpffs(root)?;
         let is_new = !root.exists();
         for directory in [root.to_owned(), root.join("maps"), root.join("links")] {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&directory)
-                .with_context(|| format!("state.pins: {}", directory.display()))?;
+            make_directory(&directory)?;
         }
         Self::lock(root, is_new)
     }
@@ -102,43 +96,45 @@ impl Pins {
         Ok(())
     }
 
-    /// Compares what is pinned with what `object` would make, with `capacities` for its sizes.
-    pub(super) fn check_maps(&self, object: &[u8], capacities: &[Capacity]) -> Result<()> {
-        let object = aya_obj::Object::parse(object).context("reading the embedded kernel half")?;
-        for (name, wanted) in &object.maps {
-            let path = self.maps().join(name);
-            if !path.exists() {
-                continue;
-            }
-            let sized = capacities.iter().find(|sized| sized.map == name);
-            let found = MapInfo::from_pin(&path).with_context(|| format!("{}", path.display()))?;
-            if let Some(Capacity { key, entries, .. }) = sized
-                && found.max_entries() != *entries
-            {
-                bail!(
-                    "{key}: the config says {entries}, and the maps pinned in {} were made with {}: set it back, \
-                     or `poolwatch detach` removes them, with their counts",
-                    self.maps().display(),
-                    found.max_entries()
-                );
-            }
-            let found_type = found.map_type().with_context(|| format!("{}", path.display()))?;
-            let differs = [
-                ("type", found_type as u32, wanted.map_type()),
-                ("key size", found.key_size(), wanted.key_size()),
-                ("value size", found.value_size(), wanted.value_size()),
-                ("capacity", found.max_entries(), sized.map_or(wanted.max_entries(), |sized| sized.entries)),
-                ("flags", found.map_flags(), wanted.map_flags()),
-            ]
-            .into_iter()
-            .find(|(_, found, wanted)| found != wanted);
-            if let Some((what, found, wanted)) = differs {
-                bail!(
-                    "state.pins: {} was made with {what} {found} and this poolwatch needs {wanted}: another version \
-                     made it; `poolwatch detach` removes it, with its counts",
-                    path.display()
-                );
-            }
+    /// Directories of the sets of maps whose counts are still to be taken over, the oldest first.
+    pub(super) fn former(&self) -> Result<Vec<PathBuf>> {
+        let mut former = Vec::new();
+        for entry in fs::read_dir(&self.root).with_context(|| format!("{}", self.root.display()))? {
+            let path = entry?.path();
+            let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
+            let number = file.strip_prefix(FORMER).and_then(|number| number.parse::<u64>().ok());
+            former.extend(number.map(|number| (number, path)));
+        }
+        former.sort();
+        Ok(former.into_iter().map(|(_, path)| path).collect())
+    }
+
+    /// Makes the set in use a former one, in one step: what is attached goes on counting in it.
+    pub(super) fn set_aside(&self) -> Result<()> {
+        let former = self.former()?.pop().unwrap_or_default();
+        let last =
+            former.file_name().and_then(|file| file.to_str()?.strip_prefix(FORMER)?.parse::<u64>().ok());
+        let path = self.root.join(format!("{FORMER}{}", last.map_or(0, |last| last + 1)));
+        fs::rename(self.maps(), &path).with_context(|| format!("{}", path.display()))?;
+        make_directory(&self.maps())
+    }
+
+    /// Makes a former set the one in use; there is no other in its place.
+    pub(super) fn put_in_place(&self, former: &Path) -> Result<()> {
+        remove_directory(&self.maps())?;
+        fs::rename(former, self.maps()).with_context(|| format!("{}", former.display()))
+    }
+
+    /// Removes what a daemon began and did not finish.
+    pub(super) fn clear_maps(&self) -> Result<()> {
+        remove_entries(&self.maps())
+    }
+
+    /// Removes sets whose counts were taken over.
+    pub(super) fn remove_former(&self) -> Result<()> {
+        for path in self.former()? {
+            remove_entries(&path)?;
+            remove_directory(&path)?;
         }
         Ok(())
     }
@@ -159,6 +155,7 @@ impl Pins {
             remove_entries(&directory)?;
             remove_directory(&directory)?;
         }
+        self.remove_former()?;
         remove_directory(&self.root)
     }
 }
@@ -171,6 +168,11 @@ impl Drop for Pins {
             tracing::warn!("{error:#}");
         }
     }
+}
+
+fn make_directory(path: &Path) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.with_context(|| format!("state.pins: {}", path.display()))
 }
 
 fn remove_entries(directory: &Path) -> Result<()> {

@@ -11,9 +11,8 @@ use aya::maps::{Map, MapData};
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY;
 use aya_obj::generated::{BPF_F_INNER_MAP, BPF_F_MMAPABLE};
 use sensor_ebpf::abi::{
-    Daemon, EndpointKey, Learned, NAME_MAX, SCHEMA, Settings, TargetName, Version, filter,
+    Daemon, EndpointKey, Learned, NAME_MAX, Settings, TargetName, Version, filter, slots_in_order,
 };
-
 use sensor_ebpf::ranges::Line;
 
 use super::filter::Filter;
@@ -26,12 +25,17 @@ pub struct Tables {
     maps: Writable,
     /// (watchlist, target) → slot, as TARGETS says.
     slots: HashMap<(String, String), u32>,
+    /// Of the slots, as flows name them.
+    numbering: u32,
+    /// The one in use; none before the first switch.
+    generation: Option<Generation>,
 }
 
 impl Tables {
     /// Takes the writing side, and reads whose the slots are.
     pub fn take(maps: &mut Maps) -> Result<Self> {
         let maps = maps.writable.take().context("the tables have a writer already")?;
+        let Raw(Settings { numbering, .. }) = maps.settings.get(&0, 0).context("reading SETTINGS")?;
         let mut slots = HashMap::new();
         for slot in 0..maps.targets.len() {
             let Raw(name) = maps.targets.get(&slot, 0).context("reading TARGETS")?;
@@ -39,7 +43,7 @@ impl Tables {
                 slots.insert((text(&name.watchlist)?, text(&name.target)?), slot);
             }
         }
-        Ok(Self { maps, slots })
+        Ok(Self { maps, slots, numbering, generation: None })
     }
 
     /// The slots of these targets, in their order: the ones that they have, or free ones that
@@ -47,7 +51,7 @@ impl Tables {
     /// config keep their slots and their counts. Nothing is written yet.
     pub fn plan<'a>(&self, targets: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<Option<u32>> {
         let taken: HashSet<u32> = self.slots.values().copied().collect();
-        let mut free = (0..self.maps.targets.len()).filter(|slot| !taken.contains(slot));
+        let mut free = slots_in_order(self.maps.targets.len()).filter(|slot| !taken.contains(slot));
         let mut slot = |(watchlist, target): (&str, &str)| {
             let own = self.slots.get(&(watchlist.to_owned(), target.to_owned()));
             own.copied().or_else(|| free.next())
@@ -61,6 +65,21 @@ impl Tables {
         self.maps.targets.set(slot, Raw(name), 0).context("writing TARGETS")?;
         self.slots.insert((watchlist.to_owned(), target.to_owned()), slot);
         Ok(())
+    }
+
+    /// The slot of a target, where it has one.
+    pub fn slot_of(&self, watchlist: &str, target: &str) -> Option<u32> {
+        self.slots.get(&(watchlist.to_owned(), target.to_owned())).copied()
+    }
+
+    /// Which numbering gave the slots to their targets.
+    pub const fn numbering(&self) -> u32 {
+        self.numbering
+    }
+
+    /// Slots that are somebody's, with whose they are.
+    pub fn owners(&self) -> impl Iterator<Item = (u32, &str, &str)> {
+        self.slots.iter().map(|((watchlist, target), slot)| (*slot, watchlist.as_str(), target.as_str()))
     }
 
     /// Slots that are somebody's.
@@ -78,7 +97,7 @@ impl Tables {
         self.maps.learned.insert(Raw(key), Raw(learned), 0).context("writing LEARNED")
     }
 
-    /// What the daemon counted about itself, in this life and earlier ones.
+    /// What daemons counted about themselves on this set of maps.
     pub fn daemon(&self) -> Result<Daemon> {
         Ok(self.maps.daemon.get(&0, 0).context("reading DAEMON")?.0)
     }
@@ -101,11 +120,24 @@ impl Tables {
             }
         }
         filter.add(&covered);
-        // Returns when no program uses the old one any more, since kernel 4.20 (commit 1ae80cf31938).
-        self.maps.tables.set(0, &generation, 0).context("writing TABLES")?;
+        self.put_in_place(&generation)?;
         filter.set(&covered);
-        let settings = Settings { schema: SCHEMA, reserved: 0 };
-        self.maps.settings.set(0, Raw(settings), 0).context("writing SETTINGS")
+        self.generation = Some(generation);
+        Ok(())
+    }
+
+    /// Waits until every program that runs now has ended, programs that were replaced among them.
+    pub fn wait_for_programs(&mut self) -> Result<()> {
+        let generation = self.generation.take().context("no tables are in use yet")?;
+        let waited = self.put_in_place(&generation);
+        self.generation = Some(generation);
+        waited
+    }
+
+    /// Returns when no program uses the one before any more: the kernel waits for all that run when an
+    /// entry of an array of maps is written, since 4.20 (commit 1ae80cf31938).
+    fn put_in_place(&mut self, generation: &Generation) -> Result<()> {
+        self.maps.tables.set(0, generation, 0).context("writing TABLES")
     }
 }
 

@@ -104,7 +104,8 @@ pub async fn run(options: Options) -> Result<()> {
     if options.detach_on_exit { daemon.remove().await } else { Ok(()) }
 }
 
-/// The first look at the interfaces: what cannot be attached now is an error, not a log line.
+/// The first look at the interfaces: what cannot be attached now is an error, not a log line. Then what
+/// earlier programs counted is ours.
 async fn start(daemon: &mut Daemon) -> Result<()> {
     daemon.reconcile().await?;
     let interfaces = daemon.state.interfaces.get();
@@ -113,6 +114,7 @@ async fn start(daemon: &mut Daemon) -> Result<()> {
             bail!("{why}");
         }
     }
+    daemon.inherit()?;
     if interfaces.0.is_empty() {
         tracing::warn!("no interface is there yet that the config means; waiting for one");
     }

@@ -59,7 +59,7 @@ fn values_arrive_as_written() {
         attach = "clsact"
         http.listen = "[::1]:0"
         builtin.dprk = false
-        limits = { flows = 1, targets = 65534 }
+        limits = { flows = 1, targets = 16382 }
         events.output = "/var/log/poolwatch.json"
         "#,
     );
@@ -67,7 +67,7 @@ fn values_arrive_as_written() {
     assert_eq!(config.attach, Attach::Clsact);
     assert_eq!(config.http.listen.to_string(), "[::1]:0");
     assert_eq!(config.builtin, Builtin { mining: true, dprk: false });
-    assert_eq!((config.limits.flows, config.limits.targets), (1, 65_534));
+    assert_eq!((config.limits.flows, config.limits.targets), (1, 16_382));
     assert_eq!(config.events.output, Output::File("/var/log/poolwatch.json".into()));
 }
 

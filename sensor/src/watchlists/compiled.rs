@@ -99,8 +99,8 @@ impl fmt::Display for CompileError {
             Self::Slot { watchlist, target } => {
                 write!(
                     f,
-                    "no slot is free for {watchlist}/{target}: targets that left the config keep theirs, \
-                     with their counts, until `poolwatch detach`"
+                    "no slot is free for {watchlist}/{target}: targets that left the config keep theirs \
+                     until the daemon starts again"
                 )
             }
         }

@@ -15,6 +15,29 @@ use super::PinsDirectory;
 use super::namespace::Namespace;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_poolwatch");
+
+/// Which build of poolwatch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Build {
+    /// The one under test.
+    This,
+    /// One that lays its counters out otherwise, which `cargo xtask test` builds (feature
+    /// `made-up-upgrade`).
+    MadeUpUpgrade,
+}
+
+impl Build {
+    fn binary(self) -> PathBuf {
+        match self {
+            Self::This => BINARY.into(),
+            Self::MadeUpUpgrade => {
+                let path = PathBuf::from(format!("{BINARY}-made-up-upgrade"));
+                assert!(path.exists(), "{} is not there: `cargo xtask test` builds it", path.display());
+                path
+            }
+        }
+    }
+}
 const LISTEN: &str = "127.0.0.1:9750";
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -47,16 +70,20 @@ impl<'a> Daemon<'a> {
         tables: &str,
         arguments: &[&str],
     ) -> Self {
-        let mut daemon = Self::spawn(namespace, pins, top, tables, arguments);
+        Self::spawn(namespace, pins, top, tables, arguments).ready()
+    }
+
+    /// Waits until it is.
+    pub fn ready(mut self) -> Self {
         let since = Instant::now();
-        while daemon.get("/readyz").is_none_or(|(code, _)| code != 200) {
-            if let Ok(Some(status)) = daemon.child.try_wait() {
-                panic!("the daemon ended: {status}\n{}", daemon.log());
+        while self.get("/readyz").is_none_or(|(code, _)| code != 200) {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                panic!("the daemon ended: {status}\n{}", self.log());
             }
-            assert!(since.elapsed() < PATIENCE, "the daemon is not ready:\n{}", daemon.log());
+            assert!(since.elapsed() < PATIENCE, "the daemon is not ready:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
-        daemon
+        self
     }
 
     /// Starts one, ready or not.
@@ -78,8 +105,20 @@ impl<'a> Daemon<'a> {
         config: &str,
         arguments: &[&str],
     ) -> Self {
+        Self::spawn_build(namespace, Build::This, pins, config, arguments)
+    }
+
+    /// Starts this build with this config, which says itself where the pins are.
+    pub fn spawn_build(
+        namespace: &'a Namespace,
+        build: Build,
+        pins: PinsDirectory,
+        config: &str,
+        arguments: &[&str],
+    ) -> Self {
         let directory = directory(config);
-        let mut command = namespace.command(BINARY);
+        let binary = build.binary();
+        let mut command = namespace.command(binary.to_str().expect("a path in UTF-8"));
         command.arg("run").args(arguments);
         Self::wait_on(namespace, pins, directory, command)
     }
@@ -177,6 +216,14 @@ impl<'a> Daemon<'a> {
         let status = self.wait();
         let log = self.log();
         (status, std::mem::replace(&mut self.pins, PinsDirectory::new()), log)
+    }
+
+    /// SIGKILL; its pins stay.
+    pub fn kill(mut self) -> (PinsDirectory, String) {
+        self.signal(Signal::KILL);
+        self.wait();
+        let log = self.log();
+        (std::mem::replace(&mut self.pins, PinsDirectory::new()), log)
     }
 
     /// The end that it comes to by itself.

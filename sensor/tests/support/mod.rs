@@ -9,6 +9,7 @@ pub mod nft;
 pub mod prefixes;
 pub mod series;
 pub mod tcpreplay;
+pub mod traffic;
 pub mod tun;
 pub mod wire;
 

@@ -96,8 +96,17 @@ impl Namespace {
 
     /// Moves the calling thread here.
     fn join(&self) {
-        let file = File::open(format!("/run/netns/{}", self.name)).expect("the namespace is there");
-        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).expect("it can be entered");
+        self.entrance()();
+    }
+
+    /// What moves the thread here that calls it.
+    pub fn entrance(&self) -> impl FnOnce() + Send + 'static {
+        let path = format!("/run/netns/{}", self.name);
+        move || {
+            let file = File::open(path).expect("the namespace is there");
+            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+                .expect("it can be entered");
+        }
     }
 
     /// Answers TCP and UDP on this address with what it gets, until it is dropped.
@@ -105,12 +114,10 @@ impl Namespace {
         let address: SocketAddr = address.parse().expect("an address with a port");
         let stop = Arc::new(AtomicBool::new(false));
         let (ready, is_ready) = mpsc::channel();
-        let path = format!("/run/netns/{}", self.name);
+        let enter = self.entrance();
         let stopped = Arc::clone(&stop);
         let thread = thread::spawn(move || {
-            let file = File::open(path).expect("the namespace is there");
-            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
-                .expect("it can be entered");
+            enter();
             let tcp = TcpListener::bind(address).expect("a TCP port");
             let udp = UdpSocket::bind(address).expect("a UDP port");
             tcp.set_nonblocking(true).expect("a listener");

@@ -159,6 +159,12 @@ pub(super) const FAULTS: &[Fault] = &[
         replace: "pub const TARGETS_PER_PACKET: usize = 1;",
     },
     Fault {
+        breaks: "slots of another numbering are taken for these",
+        file: ABI,
+        find: "(self.0 ^ other.0) & (!INDEX & 0xffff) as u64 == 0",
+        replace: "(self.0 ^ other.0) & (!INDEX & 0xffff) as u64 != u64::MAX",
+    },
+    Fault {
         breaks: "what could not be counted is not noted",
         file: COUNT,
         find: "own.uncounted[reason as usize & 3] += 1;",

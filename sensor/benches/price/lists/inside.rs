@@ -21,7 +21,7 @@ pub fn measure(feed: &Feed, runs: usize, report: &mut Report) -> Result<()> {
     let config = Config::load(Some(&path))?;
     let directory = PinsDirectory::new();
     let pins = Pins::open(directory.path())?;
-    let (_programs, mut maps) = bpf::load(&pins, &config.limits)?;
+    let (_programs, mut maps) = bpf::load(&pins, &config.limits, &[])?;
     let mut tables = Tables::take(&mut maps)?;
     let [mut parse, mut compile, mut fill] = [const { Vec::new() }; 3];
     for _ in 0..runs {

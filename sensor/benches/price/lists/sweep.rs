@@ -10,7 +10,7 @@ use sensor::bpf::maps::Raw;
 use sensor::bpf::pins::Pins;
 use sensor::clock::now_ns;
 use sensor::config::Limits;
-use sensor::flows::Sweeper;
+use sensor::flows::{Slots, Sweeper};
 use sensor_ebpf::abi::{Address, Daemon, Flow, FlowKey, TargetSet, Transport, Version, map};
 
 use super::about;
@@ -27,7 +27,7 @@ pub fn measure(runs: usize, report: &mut Report) -> Result<()> {
         let directory = PinsDirectory::new();
         let pins = Pins::open(directory.path())?;
         let limits = Limits { flows: CAPACITY, ..Limits::default() };
-        let (_programs, maps) = bpf::load(&pins, &limits)?;
+        let (_programs, maps) = bpf::load(&pins, &limits, &[])?;
         let table = fill(&pins, count)?;
         let [mut read, mut one_by_one, mut view] = [const { Vec::new() }; 3];
         for _ in 0..runs {
@@ -41,7 +41,7 @@ pub fn measure(runs: usize, report: &mut Report) -> Result<()> {
             one_by_one.push(begun.elapsed().as_secs_f64() * 1e3);
             ensure!(same.len() == flows.len(), "{} flows one by one, not {count}", same.len());
 
-            let mut sweeper = Sweeper::new(Daemon::default());
+            let mut sweeper = Sweeper::new(Daemon::default(), Slots::default());
             let begun = Instant::now();
             sweeper.sweep(&flows, u64::from(count), now_ns());
             view.push(begun.elapsed().as_secs_f64() * 1e3);

@@ -133,7 +133,7 @@ impl Trial {
     pub fn load(object: &Path, compiled: &Compiled) -> Result<Self> {
         let directory = PinsDirectory::new();
         let pins = Pins::open(directory.path())?;
-        let (programs, mut maps) = load(&pins, &limits())?;
+        let (programs, mut maps) = load(&pins, &limits(), &[])?;
         let mut tables = Tables::take(&mut maps)?;
         tables.switch_to(compiled)?;
         let flows = Map::LruHashMap(MapData::from_pin(pins.maps().join(map::FLOWS))?).try_into()?;

@@ -15,7 +15,7 @@ use sensor::bpf::pins::Pins;
 use sensor::bpf::{self, Loaded};
 use sensor::clock::now_ns;
 use sensor::config::Config;
-use sensor::flows::Sweeper;
+use sensor::flows::{Slots, Sweeper};
 use sensor::state::{Interfaces, Reload, Shared, Slot, State, Watched};
 use sensor::watchlists::{Sizes, Watchlists};
 use sensor_ebpf::abi::{Address, Daemon, Flow, FlowKey, TargetSet, Totals, Transport, Version, map};
@@ -49,14 +49,15 @@ impl Counted {
         let lists = Watchlists::load(&config)?;
 
         let mut pins = Pins::open(pins)?;
-        let (programs, maps) = bpf::load(&pins, &config.limits)?;
+        let (programs, maps) = bpf::load(&pins, &config.limits, &[])?;
         write_totals(&pins, targets)?;
         write_flows(&pins, targets)?;
         pins.keep();
         let flows = maps.flows(config.limits.flows as usize)?;
-        let view = Sweeper::new(Daemon::default()).sweep(&flows, flows.len() as u64, now_ns());
+        let view =
+            Sweeper::new(Daemon::default(), Slots::default()).sweep(&flows, flows.len() as u64, now_ns());
         let state = State {
-            kernel: Arc::new(Loaded { maps, programs: Mutex::new(programs) }),
+            kernel: Arc::new(Loaded { maps, programs: Mutex::new(programs), earlier: Shared::default() }),
             limits: config.limits.clone(),
             watched: Shared::new(watched(lists)),
             interfaces: Shared::new(Interfaces::default()),
