@@ -76,6 +76,21 @@ fn reload(daemon: &Daemon, version: u32) {
     }
 }
 
+/// Are there maps whose counts are still to be taken over?
+fn is_half_done(pins: &PinsDirectory) -> bool {
+    fs::read_dir(pins.path()).expect("pins").count() > 2
+}
+
+/// Waits until an upgrade has begun, or was done long ago; how long it may go on then.
+fn await_upgrade(daemon: &Daemon) -> Duration {
+    let since = Instant::now();
+    while !is_half_done(&daemon.pins) && !daemon.log().contains("serving /metrics") {
+        assert!(since.elapsed() < PATIENCE, "it does not start:\n{}", daemon.log());
+        sleep(Duration::from_millis(1));
+    }
+    Duration::from_millis(150)
+}
+
 #[test]
 fn killed_fifty_times_reloaded_fifty_times_and_upgraded_once_it_counts_every_packet() {
     let (near, far) = Namespace::pair();
@@ -90,20 +105,23 @@ fn killed_fifty_times_reloaded_fifty_times_and_upgraded_once_it_counts_every_pac
     let traffic = Traffic::start(&near, &far, &[STAR, UNICOM, SATGATE, OFFICE]);
     let since = Instant::now();
     pins = daemon.kill().0;
-    let (mut kills, mut reloads, mut during) = (1, 0, 0);
+    let (mut kills, mut reloads, mut during, mut half_way) = (1, 0, 0, 0);
     while kills < KILLS || since.elapsed() < LASTS {
-        // Upgraded half-way, and killed and reloaded as before.
-        let build = if kills < KILLS / 2 { Build::This } else { Build::MadeUpUpgrade };
+        // Half-time: the upgrade, which six kills may hit. Then killed and reloaded as before.
+        let upgrade = KILLS / 2 - 1..KILLS / 2 + 5;
+        let build = if kills < upgrade.start { Build::This } else { Build::MadeUpUpgrade };
         let text = config(&pins, kills);
         let mut daemon = Daemon::spawn_build(&near, build, pins, &text, &[]);
-        if kills % 2 == 0 {
-            // Dies while it takes over.
-            sleep(moments.within(Duration::from_millis(700)));
+        if kills % 2 == 0 || upgrade.contains(&kills) {
+            // Dies while it takes over; at the upgrade, once it has set the old maps aside.
+            let most =
+                if upgrade.contains(&kills) { await_upgrade(&daemon) } else { Duration::from_millis(700) };
+            sleep(moments.within(most));
             during += u32::from(!daemon.log().contains("serving /metrics"));
         } else {
             // Dies while it reads its config again.
             daemon = daemon.ready();
-            for version in 1..=2 {
+            for version in 1..=3 {
                 reload(&daemon, kills + version);
                 reloads += 1;
             }
@@ -111,17 +129,21 @@ fn killed_fifty_times_reloaded_fifty_times_and_upgraded_once_it_counts_every_pac
             sleep(moments.within(Duration::from_millis(30)));
         }
         pins = daemon.kill().0;
+        half_way += u32::from(is_half_done(&pins));
         kills += 1;
         // The rest of the minute, evenly.
         sleep(LASTS.mul_f64(f64::from(kills) / f64::from(KILLS)).saturating_sub(since.elapsed()));
     }
-    assert!(reloads >= RELOADS - 2, "{reloads} reloads");
-    assert!(during > 0, "no kill hit a takeover, so that is not proven");
+    assert!(reloads >= RELOADS, "{reloads} reloads");
+    assert!(during > 0 && half_way > 0, "{during} kills hit a takeover, {half_way} an upgrade: not proven");
     let text = config(&pins, kills);
     let daemon = Daemon::spawn_build(&near, Build::MadeUpUpgrade, pins, &text, &[]).ready();
     let opened = traffic.stop();
     // What ends a connection is on its way still.
     sleep(Duration::from_millis(300));
-    eprintln!("{kills} kills, {during} of them before it was ready, {reloads} reloads, {opened:?}");
+    eprintln!(
+        "{kills} kills, {during} of them before it was ready, {half_way} of them with an upgrade half done; \
+         {reloads} reloads; {opened:?}"
+    );
     assert_counted(&daemon.metrics(), &nft, &TARGETS, &opened);
 }

@@ -185,6 +185,39 @@ fn maps_of_a_schema_that_did_not_say_what_it_holds_are_taken_over_too() {
     assert_one_of_each(&daemon.metrics(), "schema 2");
 }
 
+/// The two moments around the commit, made by hand: what was taken over is still there, with the
+/// document that says that it was, and without.
+#[test]
+fn a_kill_just_before_and_just_after_the_commit_loses_nothing_and_doubles_nothing() {
+    for is_committed in [false, true] {
+        let (near, far) = pair();
+        far.owns(STAR);
+        let _server = far.serve(&format!("{STAR}:3333"));
+        let pins = PinsDirectory::new();
+        let text = config(&pins, "auto", "");
+        let daemon = Daemon::spawn_build(&near, Build::This, pins, &text, &[]).ready();
+        Open::new(&near).exchange();
+        std::thread::sleep(Duration::from_millis(200));
+        let before = packets(&daemon.metrics());
+        let (_, pins, _) = daemon.stop();
+        // The old maps live on in a second directory of pins.
+        let kept = pins.path().join("kept");
+        fs::create_dir(&kept).expect("a directory");
+        for map in fs::read_dir(pins.path().join("maps")).expect("maps").flatten() {
+            let pinned = MapData::from_pin(map.path()).expect("a map");
+            pinned.pin(kept.join(map.file_name())).expect("it is pinned again");
+        }
+        let (_, pins, _) = Daemon::spawn_build(&near, Build::MadeUpUpgrade, pins, &text, &[]).ready().stop();
+        fs::rename(&kept, pins.path().join("former-3")).expect("it is renamed");
+        if !is_committed {
+            fs::remove_file(pins.path().join("maps").join(map::CARRIED)).expect("it was committed");
+        }
+        let daemon = Daemon::spawn_build(&near, Build::MadeUpUpgrade, pins, &text, &[]).ready();
+        assert_eq!(packets(&daemon.metrics()), before, "committed: {is_committed}");
+        assert!(!daemon.pins.path().join("former-3").exists());
+    }
+}
+
 #[test]
 fn a_schema_that_nobody_knows_is_refused_and_goes_on_counting() {
     let (near, _far) = pair();
