@@ -57,6 +57,7 @@ impl Daemon {
         let mut tables = Tables::take(&mut maps)?;
         let watched = compile(&mut tables, lists, config)?;
         let sweeper = Sweeper::new(tables.daemon()?);
+        let reattached = Shared::new(sweeper.counted().reattached);
         let reload = Reload { successful: true, succeeded_at: SystemTime::now() };
         let kernel = Arc::new(Loaded { maps, programs: Mutex::new(programs) });
         let state = Arc::new(State {
@@ -64,6 +65,7 @@ impl Daemon {
             limits: config.limits.clone(),
             watched: Shared::new(watched),
             interfaces: Shared::new(Interfaces::default()),
+            reattached,
             flows: Shared::new(View { evicted: sweeper.counted().flows_evicted, ..View::default() }),
             reload: Shared::new(reload),
         });
@@ -97,31 +99,32 @@ impl Daemon {
     }
 
     /// Attaches to what is wanted and there, detaches from what is not wanted any more, and
-    /// forgets what is gone.
+    /// forgets what is gone. Whether what was attached still is, the kernel is asked.
     ///
     /// # Errors
     /// When the kernel does not say what interfaces there are. That an interface cannot be attached
     /// is its [`Standing`].
     pub async fn reconcile(&mut self) -> Result<()> {
-        let present = self.netlink.interfaces().await?;
+        let present = self.interfaces().await?;
         let selected = select(&self.wanted, &present);
         self.warn_of_stacked(&selected);
         for index in attach::attached(&self.pins)? {
             if !selected.iter().any(|interface| interface.index == index) {
-                let name =
-                    present.iter().find(|interface| interface.index == index).map(|found| &*found.name);
-                tracing::info!(index, interface = name, "detaching");
-                attach::detach(&self.netlink, &self.pins, index, name).await?;
+                let found = present.iter().find(|interface| interface.index == index);
+                tracing::info!(index, interface = found.map(|found| &*found.name), "detaching");
+                // The others shall not wait for it.
+                if let Err(error) = attach::detach(&self.netlink, &self.pins, index, found.is_some()).await {
+                    tracing::error!(index, "detaching: {error:#}");
+                }
             }
         }
         let before = self.state.interfaces.get();
         let mut standings = BTreeMap::new();
         for interface in &selected {
-            let standing = match before.0.get(&interface.name) {
-                Some(Standing::Attached { index, hook })
-                    if *index == interface.index && attach::is_written_down(&self.pins, *index) =>
-                {
-                    Standing::Attached { index: *index, hook: *hook }
+            let earlier = before.0.get(&interface.name);
+            let standing = match earlier {
+                Some(Standing::Attached { index, hook }) if *index == interface.index => {
+                    self.attach_again_if_removed(interface, *hook).await?
                 }
                 earlier => self.attach(interface, earlier).await,
             };
@@ -135,6 +138,63 @@ impl Daemon {
         }
         self.state.interfaces.set(Interfaces(standings));
         Ok(())
+    }
+
+    /// Looks after what is attached, since filters were removed somewhere. What could not be
+    /// attached is not tried again: its own removal is such a change.
+    ///
+    /// # Errors
+    /// As [`reconcile`](Self::reconcile).
+    pub async fn mend(&mut self) -> Result<()> {
+        let present = self.interfaces().await?;
+        for interface in &present {
+            if let Some(Standing::Attached { index, hook }) =
+                self.state.interfaces.get().0.get(&interface.name)
+                && *index == interface.index
+                && !self.is_attached(interface, *hook).await?
+            {
+                return self.reconcile().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// What interfaces there are. A netlink connection that broke is opened anew.
+    async fn interfaces(&mut self) -> Result<Vec<Interface>> {
+        match self.netlink.interfaces().await {
+            Ok(present) => Ok(present),
+            Err(error) => {
+                tracing::warn!("asking again: {error:#}");
+                self.netlink = Netlink::open()?;
+                self.netlink.interfaces().await
+            }
+        }
+    }
+
+    async fn is_attached(&self, interface: &Interface, hook: Hook) -> Result<bool> {
+        let mut programs = self.kernel.programs.lock().await;
+        attach::is_attached(&mut programs, &self.netlink, &self.pins, interface, hook).await
+    }
+
+    async fn attach_again_if_removed(&mut self, interface: &Interface, hook: Hook) -> Result<Standing> {
+        let standing = Standing::Attached { index: interface.index, hook };
+        match self.is_attached(interface, hook).await {
+            Ok(false) => {}
+            Ok(true) => return Ok(standing),
+            Err(error) => {
+                tracing::error!(interface = %interface.name, "is it attached? {error:#}");
+                return Ok(standing);
+            }
+        }
+        tracing::warn!(interface = %interface.name, hook = hook.name(), "something removed the programs; attaching them again");
+        let standing = self.attach(interface, Some(&standing)).await;
+        if matches!(standing, Standing::Attached { .. }) {
+            self.sweeper.count_reattached();
+            let counted = self.sweeper.counted();
+            self.state.reattached.set(counted.reattached);
+            self.tables.set_daemon(counted)?;
+        }
+        Ok(standing)
     }
 
     async fn attach(&self, interface: &Interface, earlier: Option<&Standing>) -> Standing {

@@ -4,11 +4,13 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 pub mod daemon;
+pub mod hooks;
 pub mod namespace;
 pub mod nft;
 pub mod prefixes;
 pub mod series;
 pub mod tcpreplay;
+pub mod traffic;
 pub mod tun;
 pub mod wire;
 
