@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use tokio::sync::Mutex;
 
 use crate::bpf::attach::{self, Hook};
@@ -23,6 +23,9 @@ use crate::selection::{Wanted, absent, select, stacked};
 use crate::state::{Interfaces, Reload, Shared, Slot, Standing, State, Watched};
 use crate::watchlists::{Compiled, Watchlists};
 
+/// So many looks at a feed that is being written to are a failed reload.
+const LOOKS_IN_VAIN_MAX: u32 = 12;
+
 /// Everything that a running daemon owns.
 pub struct Daemon {
     pub state: Arc<State>,
@@ -37,6 +40,8 @@ pub struct Daemon {
     how: Attach,
     sweeper: Sweeper,
     feeds: Feeds,
+    /// How often in a row a changed feed was found being written to.
+    looks_in_vain: u32,
     warned_of: Vec<(String, String)>,
 }
 
@@ -83,6 +88,7 @@ impl Daemon {
             how,
             sweeper,
             feeds,
+            looks_in_vain: 0,
             warned_of: Vec::new(),
         })
     }
@@ -244,18 +250,13 @@ impl Daemon {
     /// Reads config and lists again and watches what they say now; whatever is wrong with them
     /// leaves everything as it was. Interfaces, limits, pins and addresses are read at start only.
     pub fn reload(&mut self) {
-        let loaded = Config::load(self.config_path.as_deref()).and_then(|config| {
-            // As they are before they are read: what changes meanwhile is a change.
-            self.feeds = Feeds::of(&config);
-            for key in self.config.read_at_start(&config) {
-                tracing::warn!(key, "changed in the config; it takes effect at the next start");
-            }
-            let config = Config { limits: self.state.limits.clone(), ..config };
-            let lists = Watchlists::load(&config)?;
-            compile(&mut self.tables, lists, &config)
-        });
-        let before = *self.state.reload.get();
-        match loaded {
+        let read = self.read_and_compile();
+        self.take_over(read);
+    }
+
+    fn take_over(&mut self, read: Result<Watched>) {
+        self.looks_in_vain = 0;
+        match read {
             Ok(watched) => {
                 tracing::info!(targets = watched.slots.len(), "reloaded");
                 self.state.watched.set(watched);
@@ -263,9 +264,23 @@ impl Daemon {
             }
             Err(error) => {
                 tracing::error!("reload failed, the old config stays: {error:#}");
+                let before = *self.state.reload.get();
                 self.state.reload.set(Reload { successful: false, ..before });
             }
         }
+    }
+
+    fn read_and_compile(&mut self) -> Result<Watched> {
+        let config = Config::load(self.config_path.as_deref())?;
+        // As they are before they are read: what changes meanwhile is a change.
+        self.feeds = Feeds::of(&config);
+        for key in self.config.read_at_start(&config) {
+            tracing::warn!(key, "changed in the config; it takes effect at the next start");
+        }
+        let config = Config { limits: self.state.limits.clone(), ..config };
+        let lists = Watchlists::load(&config)?;
+        self.feeds.ensure_unchanged()?;
+        compile(&mut self.tables, lists, &config)
     }
 
     /// Is there something to go on with?
@@ -286,11 +301,20 @@ impl Daemon {
         if self.pins.is_new() { self.remove().await } else { Ok(()) }
     }
 
-    /// Reloads when a feed file is not what it was.
+    /// Reloads when a feed file is not what it was, and no one is writing to it any more. One that
+    /// is never left alone would keep all lists old, which must show.
     pub fn reload_changed_feeds(&mut self) {
-        if self.feeds.have_changed() {
+        if !self.feeds.have_changed() {
+            return;
+        }
+        let Some(path) = self.feeds.restless() else {
             tracing::info!("a feed file changed");
-            self.reload();
+            return self.reload();
+        };
+        self.looks_in_vain += 1;
+        if self.looks_in_vain == LOOKS_IN_VAIN_MAX {
+            let error = anyhow!("{}: it is being written to all the time", path.display());
+            self.take_over(Err(error));
         }
     }
 
