@@ -637,6 +637,8 @@ pub struct Daemon {
     pub flows_ended: u64,
     /// By reason (slow consumer, output failed).
     pub events_dropped: [u64; 4],
+    /// Times the programs were put back on an interface from which something had removed them.
+    pub reattached: u64,
 }
 
 const _: () = {
@@ -651,5 +653,5 @@ const _: () = {
     assert!(size_of::<Stream>() == 20);
     assert!(size_of::<SampleHeader>() == 72);
     assert!(size_of::<Findings>() == 64);
-    assert!(size_of::<Daemon>() == 48);
+    assert!(size_of::<Daemon>() == 56);
 };

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use sensor_ebpf::abi::numbered;
 use tokio::sync::Mutex;
 
@@ -25,6 +25,9 @@ use crate::selection::{Wanted, absent, select, stacked};
 use crate::state::{Interfaces, Kernel as _, Reload, Shared, Slot, Standing, State, Watched};
 use crate::watchlists::{Compiled, Target, Watchlist, Watchlists};
 
+/// So many looks at a feed that is being written to are a failed reload.
+const LOOKS_IN_VAIN_MAX: u32 = 12;
+
 /// Everything that a running daemon owns.
 pub struct Daemon {
     pub state: Arc<State>,
@@ -41,6 +44,8 @@ pub struct Daemon {
     /// What was counted before the maps in use were made.
     carried: Carried,
     feeds: Feeds,
+    /// How often in a row a changed feed was found being written to.
+    looks_in_vain: u32,
     warned_of: Vec<(String, String)>,
 }
 
@@ -72,7 +77,8 @@ impl Daemon {
             limits: config.limits.clone(),
             watched: Shared::new(watched),
             interfaces: Shared::new(Interfaces::default()),
-            flows: Shared::new(View { evicted: sweeper.counted().flows_evicted, ..View::default() }),
+            reattached: Shared::default(),
+            flows: Shared::default(),
             reload: Shared::new(reload),
         });
         let netlink = Netlink::open()?;
@@ -90,6 +96,7 @@ impl Daemon {
             sweeper,
             carried,
             feeds,
+            looks_in_vain: 0,
             warned_of: Vec::new(),
         })
     }
@@ -106,31 +113,32 @@ impl Daemon {
     }
 
     /// Attaches to what is wanted and there, detaches from what is not wanted any more, and
-    /// forgets what is gone.
+    /// forgets what is gone. Whether what was attached still is, the kernel is asked.
     ///
     /// # Errors
     /// When the kernel does not say what interfaces there are. That an interface cannot be attached
     /// is its [`Standing`].
     pub async fn reconcile(&mut self) -> Result<()> {
-        let present = self.netlink.interfaces().await?;
+        let present = self.interfaces().await?;
         let selected = select(&self.wanted, &present);
         self.warn_of_stacked(&selected);
         for index in attach::attached(&self.pins)? {
             if !selected.iter().any(|interface| interface.index == index) {
-                let name =
-                    present.iter().find(|interface| interface.index == index).map(|found| &*found.name);
-                tracing::info!(index, interface = name, "detaching");
-                attach::detach(&self.netlink, &self.pins, index, name).await?;
+                let found = present.iter().find(|interface| interface.index == index);
+                tracing::info!(index, interface = found.map(|found| &*found.name), "detaching");
+                // The others shall not wait for it.
+                if let Err(error) = attach::detach(&self.netlink, &self.pins, index, found.is_some()).await {
+                    tracing::error!(index, "detaching: {error:#}");
+                }
             }
         }
         let before = self.state.interfaces.get();
         let mut standings = BTreeMap::new();
         for interface in &selected {
-            let standing = match before.0.get(&interface.name) {
-                Some(Standing::Attached { index, hook })
-                    if *index == interface.index && attach::is_written_down(&self.pins, *index) =>
-                {
-                    Standing::Attached { index: *index, hook: *hook }
+            let earlier = before.0.get(&interface.name);
+            let standing = match earlier {
+                Some(Standing::Attached { index, hook }) if *index == interface.index => {
+                    self.attach_again_if_removed(interface, *hook).await?
                 }
                 earlier => self.attach(interface, earlier).await,
             };
@@ -158,9 +166,15 @@ impl Daemon {
         self.sweeper = Sweeper::new(carried.with_daemon(self.tables.daemon()?), slots);
         self.carried = carried;
         self.show_carried();
-        let evicted = self.sweeper.counted().flows_evicted;
-        self.state.flows.set(View { evicted, ..View::default() });
+        let counted = self.sweeper.counted();
+        self.state.reattached.set(counted.reattached);
+        self.state.flows.set(View { evicted: counted.flows_evicted, ..View::default() });
         Ok(())
+    }
+
+    /// What the daemon counts itself outlives it.
+    fn keep_counted(&mut self) -> Result<()> {
+        self.tables.set_daemon(self.carried.without_daemon(self.sweeper.counted()))
     }
 
     /// Adds what was counted earlier to the slots of its targets, which may have got them just now.
@@ -170,6 +184,62 @@ impl Daemon {
         };
         let totals = self.tables.owners().filter_map(of_slot).collect();
         self.kernel.earlier.set(Earlier { totals, own: self.carried.own() });
+    }
+
+    /// Looks after what is attached, since filters were removed somewhere. What could not be
+    /// attached is not tried again: its own removal is such a change.
+    ///
+    /// # Errors
+    /// As [`reconcile`](Self::reconcile).
+    pub async fn mend(&mut self) -> Result<()> {
+        let present = self.interfaces().await?;
+        for interface in &present {
+            if let Some(Standing::Attached { index, hook }) =
+                self.state.interfaces.get().0.get(&interface.name)
+                && *index == interface.index
+                && !self.is_attached(interface, *hook).await?
+            {
+                return self.reconcile().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// What interfaces there are. A netlink connection that broke is opened anew.
+    async fn interfaces(&mut self) -> Result<Vec<Interface>> {
+        match self.netlink.interfaces().await {
+            Ok(present) => Ok(present),
+            Err(error) => {
+                tracing::warn!("asking again: {error:#}");
+                self.netlink = Netlink::open()?;
+                self.netlink.interfaces().await
+            }
+        }
+    }
+
+    async fn is_attached(&self, interface: &Interface, hook: Hook) -> Result<bool> {
+        let mut programs = self.kernel.programs.lock().await;
+        attach::is_attached(&mut programs, &self.netlink, &self.pins, interface, hook).await
+    }
+
+    async fn attach_again_if_removed(&mut self, interface: &Interface, hook: Hook) -> Result<Standing> {
+        let standing = Standing::Attached { index: interface.index, hook };
+        match self.is_attached(interface, hook).await {
+            Ok(false) => {}
+            Ok(true) => return Ok(standing),
+            Err(error) => {
+                tracing::error!(interface = %interface.name, "is it attached? {error:#}");
+                return Ok(standing);
+            }
+        }
+        tracing::warn!(interface = %interface.name, hook = hook.name(), "something removed the programs; attaching them again");
+        let standing = self.attach(interface, Some(&standing)).await;
+        if matches!(standing, Standing::Attached { .. }) {
+            self.sweeper.count_reattached();
+            self.state.reattached.set(self.sweeper.counted().reattached);
+            self.keep_counted()?;
+        }
+        Ok(standing)
     }
 
     async fn attach(&self, interface: &Interface, earlier: Option<&Standing>) -> Standing {
@@ -213,24 +283,19 @@ impl Daemon {
         let (flows, created) = read.await.context("sweeping the flow table")??;
         let view = self.sweeper.sweep(&flows, created, now_ns());
         self.state.flows.set(view);
-        self.tables.set_daemon(self.carried.without_daemon(self.sweeper.counted()))
+        self.keep_counted()
     }
 
     /// Reads config and lists again and watches what they say now; whatever is wrong with them
     /// leaves everything as it was. Interfaces, limits, pins and addresses are read at start only.
     pub fn reload(&mut self) {
-        let loaded = Config::load(self.config_path.as_deref()).and_then(|config| {
-            // As they are before they are read: what changes meanwhile is a change.
-            self.feeds = Feeds::of(&config);
-            for key in self.config.read_at_start(&config) {
-                tracing::warn!(key, "changed in the config; it takes effect at the next start");
-            }
-            let config = Config { limits: self.state.limits.clone(), ..config };
-            let lists = Watchlists::load(&config)?;
-            compile(&mut self.tables, lists, &config)
-        });
-        let before = *self.state.reload.get();
-        match loaded {
+        let read = self.read_and_compile();
+        self.take_over(read);
+    }
+
+    fn take_over(&mut self, read: Result<Watched>) {
+        self.looks_in_vain = 0;
+        match read {
             Ok(watched) => {
                 tracing::info!(targets = watched.slots.len(), "reloaded");
                 self.show_carried();
@@ -239,9 +304,23 @@ impl Daemon {
             }
             Err(error) => {
                 tracing::error!("reload failed, the old config stays: {error:#}");
+                let before = *self.state.reload.get();
                 self.state.reload.set(Reload { successful: false, ..before });
             }
         }
+    }
+
+    fn read_and_compile(&mut self) -> Result<Watched> {
+        let config = Config::load(self.config_path.as_deref())?;
+        // As they are before they are read: what changes meanwhile is a change.
+        self.feeds = Feeds::of(&config);
+        for key in self.config.read_at_start(&config) {
+            tracing::warn!(key, "changed in the config; it takes effect at the next start");
+        }
+        let config = Config { limits: self.state.limits.clone(), ..config };
+        let lists = Watchlists::load(&config)?;
+        self.feeds.ensure_unchanged()?;
+        compile(&mut self.tables, lists, &config)
     }
 
     /// Is there something to go on with?
@@ -262,11 +341,20 @@ impl Daemon {
         if self.pins.is_new() { self.remove().await } else { Ok(()) }
     }
 
-    /// Reloads when a feed file is not what it was.
+    /// Reloads when a feed file is not what it was, and no one is writing to it any more. One that
+    /// is never left alone would keep all lists old, which must show.
     pub fn reload_changed_feeds(&mut self) {
-        if self.feeds.have_changed() {
+        if !self.feeds.have_changed() {
+            return;
+        }
+        let Some(path) = self.feeds.restless() else {
             tracing::info!("a feed file changed");
-            self.reload();
+            return self.reload();
+        };
+        self.looks_in_vain += 1;
+        if self.looks_in_vain == LOOKS_IN_VAIN_MAX {
+            let error = anyhow!("{}: it is being written to all the time", path.display());
+            self.take_over(Err(error));
         }
     }
 

@@ -71,6 +71,11 @@ impl Sweeper {
         self.counted
     }
 
+    /// The programs of one more interface were put back, which the same entry keeps.
+    pub const fn count_reattached(&mut self) {
+        self.counted.reattached += 1;
+    }
+
     /// `created`: entries that the table ever took, read before `flows` were listed.
     pub fn sweep(&mut self, flows: &[(FlowKey, Flow)], created: u64, now_ns: u64) -> View {
         let mut present = HashMap::with_capacity_and_hasher(flows.len(), fast::RandomState::default());

@@ -19,6 +19,8 @@ pub struct State {
     pub limits: Limits,
     pub watched: Shared<Watched>,
     pub interfaces: Shared<Interfaces>,
+    /// Times the programs were put back on an interface from which something had removed them.
+    pub reattached: Shared<u64>,
     pub flows: Shared<View>,
     pub reload: Shared<Reload>,
 }

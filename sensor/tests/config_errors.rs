@@ -182,8 +182,10 @@ const FEED_TEXTS: &[InFeed] = &[
         "DIR/feed.txt:1: \"<!DOCTYPE html>\" is not an IPv4 or IPv6 prefix"),
     ("a bad prefix, its line counted through comments and blanks", "prefixes", b"# list\r\n\r\n10.0.0.0/8 # ok\r\n10.0.0.0/33\r\n",
         "DIR/feed.txt:4: \"10.0.0.0/33\" is not an IPv4 prefix: its length is over 32"),
-    ("a bad last line without an end", "prefixes", b"10.0.0.0/8\nx",
-        "DIR/feed.txt:2: \"x\" is not an IPv4 or IPv6 prefix"),
+    ("cut off in a line, which would be another prefix", "prefixes", b"10.0.0.0/8\n192.0.2.0/2",
+        "DIR/feed.txt:2: the last line does not end in a newline: the file was cut off, or wants one"),
+    ("a crash that left NULs, in a comment too", "prefixes", b"10.0.0.0/8\n# list\0\0\n",
+        "DIR/feed.txt:2: the line holds a NUL byte: the file is damaged, or not UTF-8"),
     ("a bad endpoint", "endpoints", b"10.0.0.1:1\n10.0.0.1\n",
         "DIR/feed.txt:2: \"10.0.0.1\" is not an endpoint: \"address:port\" or \"[address]:port\", port 1 to 65535"),
     ("a domain in a list of prefixes", "prefixes", b"pool.example\n",
@@ -200,7 +202,7 @@ const FEED_TEXTS: &[InFeed] = &[
     ("not UTF-8", "domains", b"pool.example\np\xf6ol.example\n",
         "DIR/feed.txt:2: \"p\u{fffd}ol.example\" is not UTF-8"),
     ("UTF-16", "prefixes", b"\xff\xfe1\x000\x00\n",
-        "DIR/feed.txt:1: \"\u{fffd}\u{fffd}1\\00\\0\" is not UTF-8"),
+        "DIR/feed.txt:1: the line holds a NUL byte: the file is damaged, or not UTF-8"),
     ("more entries than allowed", "prefixes", b"10.0.0.0/8\n11.0.0.0/8\n12.0.0.0/8\n13.0.0.0/8\n14.0.0.0/8\n15.0.0.0/8\n",
         "DIR/feed.txt:6: \"15.0.0.0/8\" is one entry more than limits.prefixes = 5 allows in a file"),
     ("more endpoints than allowed", "endpoints", b"10.0.0.1:1\n10.0.0.1:2\n10.0.0.1:3\n",
@@ -272,6 +274,17 @@ fn a_line_without_an_end_is_not_read_into_memory() {
     assert_eq!(message(folder.path(), config), "DIR/feed.txt:2: the line is longer than 4096 bytes");
     fs::write(&feed, format!("10.0.0.0/8\n#{}\n", "x".repeat(4094))).unwrap();
     assert_eq!(message(folder.path(), config), "no error", "4096 bytes with its end");
+}
+
+#[test]
+fn a_feed_far_too_large_is_refused_unread() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = "[[watchlist]]\nname = \"a\"\n[[watchlist.feed]]\npath = \"feed.txt\"\n";
+    fs::File::create(folder.path().join("feed.txt")).unwrap().set_len(1 << 40).unwrap();
+    assert_eq!(
+        message(folder.path(), config),
+        "DIR/c.toml:4: watchlist \"a\": feed 1: path: DIR/feed.txt: larger than 1024 MiB"
+    );
 }
 
 #[test]

@@ -2,8 +2,14 @@
 
 mod support;
 
+use std::io::Write as _;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
 use support::PinsDirectory;
 use support::daemon::{Daemon, Metrics};
+use support::hooks::Ours;
 use support::namespace::Namespace;
 
 fn attached(metrics: &Metrics, interface: &str) -> Option<u64> {
@@ -21,7 +27,7 @@ fn spawn<'a>(namespace: &'a Namespace, interfaces: &str) -> Daemon<'a> {
     let daemon =
         Daemon::spawn(namespace, PinsDirectory::new(), &format!("interfaces = {interfaces}"), "", &[]);
     while daemon.get("/healthz").is_none() {
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20));
     }
     daemon
 }
@@ -102,7 +108,7 @@ fn clsact_follows_interfaces_as_well() {
     let pins = PinsDirectory::new();
     let daemon = Daemon::spawn(&namespace, pins, "interfaces = [\"wan0\"]\nattach = \"clsact\"", "", &[]);
     while daemon.get("/healthz").is_none() {
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20));
     }
     for _ in 0..3 {
         add(&namespace, "wan0");
@@ -112,4 +118,128 @@ fn clsact_follows_interfaces_as_well() {
     }
     let links = std::fs::read_dir(daemon.pins.path().join("links")).expect("the directory").count();
     assert_eq!(links, 0, "no note is left behind");
+}
+
+/// Both hooks, and a daemon on `eth0` by that hook.
+fn on_each_hook(test: impl Fn(&Namespace, &Namespace, &Daemon, &str)) {
+    for hook in ["tcx", "clsact"] {
+        let (near, elsewhere) = (Namespace::new("near"), Namespace::new("elsewhere"));
+        let daemon = spawn(&near, &format!("[\"eth0\"]\nattach = \"{hook}\""));
+        test(&near, &elsewhere, &daemon, hook);
+        let (status, pins, log) = daemon.stop();
+        assert!(status.success() && !log.contains("ERROR"), "{log}");
+        assert!(pins.path().exists());
+    }
+}
+
+fn until(namespace: &Namespace, expected: Ours, daemon: &Daemon) {
+    daemon.wait_for(&format!("{expected:?}"), |_| {
+        let ours = Ours::on(namespace, "eth0");
+        assert!(ours.most() <= 1, "twice: {ours:?}\n{}", daemon.log());
+        ours == expected
+    });
+}
+
+fn links(daemon: &Daemon) -> usize {
+    std::fs::read_dir(daemon.pins.path().join("links")).expect("the directory").count()
+}
+
+#[test]
+fn an_interface_that_leaves_for_another_namespace_goes_without_our_programs_and_gets_them_when_it_is_back() {
+    on_each_hook(|near, elsewhere, daemon, hook| {
+        // A TCX link stays on its device wherever that goes.
+        add(near, "eth0");
+        for _ in 0..5 {
+            daemon.wait_for("attached", |metrics| attached(metrics, "eth0") == Some(2));
+            until(near, Ours::once(hook), daemon);
+            near.ip(&format!("link set eth0 netns {}", elsewhere.name));
+            daemon.wait_for("gone", |metrics| attached(metrics, "eth0") == Some(0));
+            until(elsewhere, Ours::NOWHERE, daemon);
+            assert_eq!(links(daemon), 0, "no pin and no note");
+            elsewhere.ip(&format!("link set eth0 netns {}", near.name));
+            near.ip("link set eth0 up");
+        }
+        // There and back before anyone looks.
+        daemon.wait_for("attached", |metrics| attached(metrics, "eth0") == Some(2));
+        daemon.signal(Signal::STOP);
+        near.ip(&format!("link set eth0 netns {}", elsewhere.name));
+        elsewhere.ip(&format!("link set eth0 netns {}", near.name));
+        near.ip("link set eth0 up");
+        daemon.signal(Signal::CONT);
+        until(near, Ours::once(hook), daemon);
+    });
+}
+
+#[test]
+fn an_interface_with_the_name_and_the_index_of_one_that_left_is_told_from_it() {
+    on_each_hook(|near, elsewhere, daemon, hook| {
+        let add = || {
+            near.ip("link add eth0 index 77 type veth peer name peer0");
+            near.ip("link set eth0 up");
+        };
+        add();
+        until(near, Ours::once(hook), daemon);
+        daemon.signal(Signal::STOP);
+        near.ip("link set peer0 name peer1");
+        near.ip(&format!("link set eth0 netns {}", elsewhere.name));
+        add();
+        daemon.signal(Signal::CONT);
+        until(near, Ours::once(hook), daemon);
+        until(elsewhere, Ours::NOWHERE, daemon);
+        daemon.wait_for("attached", |metrics| attached(metrics, "eth0") == Some(2));
+        near.ip("link delete eth0");
+        daemon.wait_for("gone", |_| links(daemon) == 0);
+    });
+}
+
+#[test]
+fn several_interfaces_come_and_go_at_once() {
+    let namespace = Namespace::new("several");
+    let daemon = spawn(&namespace, "[\"ens*\"]");
+    let names: Vec<String> = (0..8).map(|number| format!("ens{number}")).collect();
+    for _ in 0..3 {
+        let batch = |line: fn(&str) -> String| {
+            let lines: String = names.iter().map(|name| line(name)).collect::<Vec<_>>().join("\n");
+            ip_batch(&namespace, &lines);
+        };
+        batch(|name| format!("link add {name} type veth peer name {name}-peer\nlink set {name} up"));
+        daemon.wait_for("all", |metrics| metrics.sum("poolwatch_interface_attached", &[]) == 2 * 16);
+        batch(|name| format!("link delete {name}"));
+        daemon.wait_for("none", |metrics| metrics.sum("poolwatch_interface_attached", &[]) == 0);
+        assert_eq!(links(&daemon), 0);
+    }
+}
+
+#[test]
+fn what_netlink_could_not_tell_is_found_all_the_same() {
+    let namespace = Namespace::new("overrun");
+    let daemon = spawn(&namespace, "[\"wan0\", \"gone0\"]");
+    add(&namespace, "noise");
+    for round in 1..=3 {
+        add(&namespace, "gone0");
+        daemon.wait_for("attached", |metrics| attached(metrics, "gone0") == Some(2));
+        daemon.signal(Signal::STOP);
+        let noise = "link set noise mtu 1400\nlink set noise mtu 1500\n".repeat(1000);
+        ip_batch(&namespace, &noise);
+        namespace.ip("link delete gone0");
+        add(&namespace, "wan0");
+        daemon.signal(Signal::CONT);
+        let since = Instant::now();
+        daemon.wait_for("both as they are", |metrics| {
+            attached(metrics, "wan0") == Some(2) && attached(metrics, "gone0") == Some(0)
+        });
+        // The look that comes every 10 s in any case is not what found it, not three times.
+        assert!(since.elapsed() < Duration::from_secs(3), "{:?}", since.elapsed());
+        let overruns = daemon.log().matches("netlink socket buffer full").count();
+        assert!(overruns >= round, "it was told everything:\n{}", daemon.log());
+        namespace.ip("link delete wan0");
+        daemon.wait_for("gone", |metrics| attached(metrics, "wan0") == Some(0));
+    }
+}
+
+fn ip_batch(namespace: &Namespace, lines: &str) {
+    let mut ip = namespace.command("ip");
+    let mut ip = ip.args(["-batch", "-"]).stdin(Stdio::piped()).spawn().expect("ip: is iproute2 installed?");
+    ip.stdin.take().expect("a pipe").write_all(lines.as_bytes()).expect("ip reads");
+    assert!(ip.wait().expect("ip ends").success());
 }

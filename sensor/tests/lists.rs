@@ -162,7 +162,7 @@ fn what_is_taken_otherwise_than_written_is_noted_with_its_place() {
 
 #[test]
 fn a_feed_full_of_host_bits_is_noted_twenty_times_and_summed_up() {
-    let text = (0..30).map(|i| format!("10.{i}.0.1/16")).collect::<Vec<_>>().join("\n");
+    let text = (0..30).map(|i| format!("10.{i}.0.1/16")).collect::<Vec<_>>().join("\n") + "\n";
     let notes = Office::new(NAMED, &[("f", "prefixes", &text)]).load().notes;
     assert_eq!(notes.len(), 21);
     assert!(notes[20].ends_with("0.txt: 10 more lines like these"), "{}", notes[20]);

@@ -32,6 +32,7 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("poolwatch_target_info",                   "gauge",   &["watchlist", "target", "category", "confidence"]),
     ("poolwatch_interface_attached",            "gauge",   &["interface", "direction"]),
     ("poolwatch_interface_info",                "gauge",   &["interface", "hook"]),
+    ("poolwatch_reattached_total",              "counter", &[]),
     ("poolwatch_undecoded_packets_total",       "counter", &["reason"]),
     ("poolwatch_packets_uncounted_total",       "counter", &["reason"]),
     ("poolwatch_flows_evicted_total",           "counter", &[]),

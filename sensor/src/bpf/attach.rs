@@ -2,20 +2,18 @@
 //! kernel has it, else the clsact qdisc; which of them is tried, not guessed from a version.
 //!
 //! What is attached is written down in the pins directory, so that the next daemon takes it
-//! over in place: a TCX link is pinned as `<ifindex>_<direction>`; a clsact filter, which has no
-//! link, leaves an empty directory `<ifindex>_<direction>_clsact_<handle>`, and a qdisc that we
-//! made `<ifindex>_qdisc`. (A bpffs takes no dots in names.) A clsact qdisc that was there before
-//! is never removed, nor is ours while someone else has filters on it.
+//! over in place; what is written there is never believed: the kernel is asked. Nothing hangs on
+//! both hooks of an interface.
+
+mod clsact;
+mod filters;
+mod tcx;
 
 use std::fs;
-use std::io;
-use std::mem;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, anyhow, bail};
-use aya::programs::links::{FdLink, LinkError, PinnedLink};
-use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact};
-use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
+use anyhow::{Context, Result, bail};
+use aya::programs::TcAttachType;
 use sensor_ebpf::abi::{Direction, program};
 
 use super::Programs;
@@ -38,20 +36,21 @@ impl Hook {
             Self::Clsact => "clsact",
         }
     }
+
+    const fn other(self) -> Self {
+        match self {
+            Self::Tcx => Self::Clsact,
+            Self::Clsact => Self::Tcx,
+        }
+    }
 }
 
-/// Filters run in ascending order of priority.
-const PRIORITY: u16 = 1;
-/// "pool": the first handle that we try, so that `tc filter show` gives us away.
-const HANDLE_MAJOR: u16 = 0x706f;
-const HANDLE_MINOR: u16 = 0x6f6c;
-/// Handles tried when others are taken, by another poolwatch for instance.
-const HANDLES: u16 = 8;
-
-/// Attaches both directions, or takes over what an earlier daemon attached.
+/// Attaches both directions, or takes over what an earlier daemon attached. Where that is on the
+/// hook that the config excludes, it is taken off before: what passes in between is not counted,
+/// which is better than counted twice.
 ///
 /// # Errors
-/// When neither hook takes the programs; one direction alone is taken off again.
+/// When no hook that the config allows takes the programs; one direction alone is taken off again.
 pub async fn attach(
     programs: &mut Programs,
     netlink: &Netlink,
@@ -59,215 +58,164 @@ pub async fn attach(
     interface: &Interface,
     how: Attach,
 ) -> Result<Hook> {
-    let names = match interface.framing {
-        Framing::Ethernet => program::ETHERNET,
-        Framing::Ip => program::IP,
-        Framing::Unknown => bail!("{} has neither Ethernet nor IP headers", interface.name),
+    let on = On { netlink, links: pins.links(), interface };
+    let first = match how {
+        Attach::Clsact => Hook::Clsact,
+        Attach::Auto if on.is_held_by(Hook::Clsact)? && !on.is_held_by(Hook::Tcx)? => Hook::Clsact,
+        Attach::Tcx | Attach::Auto => Hook::Tcx,
     };
-    let mut hook = None;
-    for direction in Direction::ALL {
-        let name = names[direction as usize];
-        let result = programs.get(name).and_then(|program| {
-            let place = Place { links: pins.links(), interface, direction };
-            place.attach(program, how)
-        });
-        match result {
-            Ok(found) => hook = Some(found),
-            Err(error) => {
-                detach(netlink, pins, interface.index, Some(&interface.name)).await?;
-                return Err(error.context(format!("attaching {name} to {}", interface.name)));
-            }
+    let moves = on.is_held_by(first.other())?;
+    if moves {
+        let (from, to) = (first.other().name(), first.name());
+        tracing::warn!(interface = %interface.name, from, to, "moving to another hook; what passes meanwhile is not counted");
+        on.leave(first.other()).await?;
+    }
+    let error = match on.hang(programs, first).await {
+        Ok(()) => return Ok(first),
+        Err(error) => error,
+    };
+    if how != Attach::Auto && !moves {
+        return Err(error);
+    }
+    match on.hang(programs, first.other()).await {
+        Ok(()) if how == Attach::Auto => {
+            let (failed, hook) = (first.name(), first.other().name());
+            tracing::info!(interface = %interface.name, hook, failed, "another hook, since the first failed: {error:#}");
+            Ok(first.other())
+        }
+        // It counts on where it was, which is not where it should.
+        Ok(()) => Err(error),
+        Err(second) => {
+            Err(second.context(format!("{} failed ({error:#}), and so did the other", first.name())))
         }
     }
-    hook.ok_or_else(|| anyhow!("nothing attached to {}", interface.name))
+}
+
+/// Do both directions hang on the interface, by that hook, with these very programs?
+///
+/// # Errors
+/// When the kernel does not say.
+pub async fn is_attached(
+    programs: &mut Programs,
+    netlink: &Netlink,
+    pins: &Pins,
+    interface: &Interface,
+    hook: Hook,
+) -> Result<bool> {
+    let on = On { netlink, links: pins.links(), interface };
+    let names = names(interface)?;
+    for direction in Direction::ALL {
+        let program = programs.get(names[direction as usize])?.info()?.id();
+        let place = on.place(direction);
+        let hangs = match hook {
+            Hook::Tcx => place.is_on_tcx(program)?,
+            Hook::Clsact => place.is_on_clsact(program).await?,
+        };
+        if !hangs {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Names of the programs of both directions.
+fn names(interface: &Interface) -> Result<[&'static str; 2]> {
+    match interface.framing {
+        Framing::Ethernet => Ok(program::ETHERNET),
+        Framing::Ip => Ok(program::IP),
+        Framing::Unknown => bail!("{} has neither Ethernet nor IP headers", interface.name),
+    }
+}
+
+/// One interface.
+struct On<'a> {
+    netlink: &'a Netlink,
+    links: PathBuf,
+    interface: &'a Interface,
+}
+
+impl On<'_> {
+    async fn hang(&self, programs: &mut Programs, hook: Hook) -> Result<()> {
+        let names = names(self.interface)?;
+        let name = &self.interface.name;
+        for direction in Direction::ALL {
+            let program = programs.get(names[direction as usize])?;
+            let place = self.place(direction);
+            let hung = match hook {
+                Hook::Tcx => place.hang_on_tcx(program, name),
+                Hook::Clsact => place.hang_on_clsact(program, name).await,
+            };
+            if let Err(error) = hung {
+                self.leave(hook).await?;
+                let program = names[direction as usize];
+                return Err(error.context(format!("attaching {program} to {name} by {}", hook.name())));
+            }
+        }
+        Ok(())
+    }
+
+    async fn leave(&self, hook: Hook) -> Result<()> {
+        for direction in Direction::ALL {
+            match hook {
+                Hook::Tcx => self.place(direction).leave_tcx().await?,
+                Hook::Clsact => self.place(direction).leave_clsact().await?,
+            }
+        }
+        match hook {
+            Hook::Tcx => Ok(()),
+            Hook::Clsact => clsact::leave_qdisc(self.netlink, &self.links, self.interface.index, true).await,
+        }
+    }
+
+    /// Was something attached by this hook, as far as the pins directory knows?
+    fn is_held_by(&self, hook: Hook) -> Result<bool> {
+        let mut is_held = false;
+        for direction in Direction::ALL {
+            is_held |= match hook {
+                Hook::Tcx => self.place(direction).has_link(),
+                Hook::Clsact => self.place(direction).has_filter()?,
+            };
+        }
+        Ok(is_held)
+    }
+
+    fn place(&self, direction: Direction) -> Place<'_> {
+        Place { netlink: self.netlink, links: self.links.clone(), index: self.interface.index, direction }
+    }
 }
 
 /// One direction of one interface.
 struct Place<'a> {
+    netlink: &'a Netlink,
     links: PathBuf,
-    interface: &'a Interface,
+    index: u32,
     direction: Direction,
 }
 
 impl Place<'_> {
-    fn attach(&self, program: &mut SchedClassifier, how: Attach) -> Result<Hook> {
-        if self.take_over_link(program)? {
-            return Ok(Hook::Tcx);
-        }
-        if self.take_over_filter(program)? {
-            return Ok(Hook::Clsact);
-        }
-        let tcx = match how {
-            Attach::Clsact => None,
-            Attach::Auto | Attach::Tcx => match self.attach_tcx(program) {
-                Ok(()) => return Ok(Hook::Tcx),
-                Err(error) if how == Attach::Tcx => return Err(error),
-                Err(error) => Some(error),
-            },
-        };
-        match self.attach_clsact(program) {
-            Ok(()) => {
-                if let Some(error) = tcx {
-                    tracing::info!(interface = %self.interface.name, "clsact, since TCX failed: {error:#}");
-                }
-                Ok(Hook::Clsact)
-            }
-            Err(error) => Err(match tcx {
-                Some(tcx) => error.context(format!("TCX failed ({tcx:#}), and so did clsact")),
-                None => error,
-            }),
-        }
-    }
-
-    fn attach_tcx(&self, program: &mut SchedClassifier) -> Result<()> {
-        let options = TcAttachOptions::TcxOrder(LinkOrder::first());
-        let link = program.attach_with_options(&self.interface.name, self.attach_type(), options)?;
-        let link: FdLink = program.take_link(link)?.try_into()?;
-        let path = self.link_path();
-        link.pin(&path).with_context(|| format!("pinning {}", path.display()))?;
-        Ok(())
-    }
-
-    /// A pinned link gets our program in place. Its interface may be gone (ENOLINK): then the
-    /// pin is of no use, and the index has gone to another interface.
-    fn take_over_link(&self, program: &mut SchedClassifier) -> Result<bool> {
-        let path = self.link_path();
-        let pinned = match PinnedLink::from_pin(&path) {
-            Ok(pinned) => pinned,
-            Err(LinkError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => {
-                return Ok(false);
-            }
-            Err(error) => return Err(error).with_context(|| format!("{}", path.display())),
-        };
-        let link: SchedClassifierLink = FdLink::from(pinned).try_into()?;
-        match program.attach_to_link(link) {
-            Ok(link) => {
-                // The pin holds the link; ours may go.
-                let link: FdLink = program.take_link(link)?.try_into()?;
-                drop(link);
-                Ok(true)
-            }
-            Err(ProgramError::SyscallError(error)) if error.io_error.raw_os_error() == Some(ENOLINK) => {
-                fs::remove_file(&path).with_context(|| format!("{}", path.display()))?;
-                Ok(false)
-            }
-            Err(error) => Err(error).with_context(|| format!("taking over {}", path.display())),
-        }
-    }
-
-    fn attach_clsact(&self, program: &mut SchedClassifier) -> Result<()> {
-        match qdisc_add_clsact(&self.interface.name) {
-            Ok(()) => make_directory(&self.links.join(format!("{}_qdisc", self.interface.index)))?,
-            Err(error) if os_error(&error) == Some(EEXIST) => {}
-            Err(error) => return Err(error).context("adding a clsact qdisc"),
-        }
-        let mut last = None;
-        for minor in (HANDLE_MINOR..).take(usize::from(HANDLES)) {
-            let handle = TcHandle::new(HANDLE_MAJOR, minor);
-            let options = TcAttachOptions::Netlink(NlOptions { priority: PRIORITY, handle, classid: None });
-            match program.attach_with_options(&self.interface.name, self.attach_type(), options) {
-                Ok(link) => {
-                    // Dropping it would detach; the filter lives on its interface.
-                    mem::forget(program.take_link(link)?);
-                    return make_directory(&self.filter_path(handle));
-                }
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.map_or_else(|| anyhow!("no handle was tried"), Into::into))
-    }
-
-    /// The filter at the handle that was written down gets our program in place.
-    fn take_over_filter(&self, program: &mut SchedClassifier) -> Result<bool> {
-        let Some((path, handle)) = self.written_filter()? else { return Ok(false) };
-        let link =
-            SchedClassifierLink::attached(&self.interface.name, self.attach_type(), PRIORITY, handle, None)?;
-        if let Ok(link) = program.attach_to_link(link) {
-            mem::forget(program.take_link(link)?);
-            return Ok(true);
-        }
-        // The interface that it was on is gone, or someone removed the qdisc.
-        fs::remove_dir(&path).with_context(|| format!("{}", path.display()))?;
-        Ok(false)
-    }
-
-    fn written_filter(&self) -> Result<Option<(PathBuf, TcHandle)>> {
-        let prefix = format!("{}_{}_clsact_", self.interface.index, name(self.direction));
-        for entry in fs::read_dir(&self.links).with_context(|| format!("{}", self.links.display()))? {
-            let path = entry?.path();
-            let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
-            if let Some(handle) = file.strip_prefix(&prefix).and_then(|hex| u32::from_str_radix(hex, 16).ok())
-            {
-                return Ok(Some((path, TcHandle::from(handle))));
-            }
-        }
-        Ok(None)
-    }
-
-    fn attach_type(&self) -> TcAttachType {
-        attach_type(self.direction)
-    }
-
-    fn link_path(&self) -> PathBuf {
-        self.links.join(format!("{}_{}", self.interface.index, name(self.direction)))
-    }
-
-    fn filter_path(&self, handle: TcHandle) -> PathBuf {
-        let (index, direction) = (self.interface.index, name(self.direction));
-        self.links.join(format!("{index}_{direction}_clsact_{:08x}", u32::from(handle)))
+    /// What names in the pins directory begin with.
+    fn stem(&self) -> String {
+        format!("{}_{}", self.index, name(self.direction))
     }
 }
 
-/// Is it still written down that both directions hang on the interface with this index? Who
-/// removes a link's pin detaches its program.
-pub fn is_written_down(pins: &Pins, index: u32) -> bool {
-    let prefixes = Direction::ALL.map(|direction| format!("{index}_{}", name(direction)));
-    let Ok(entries) = fs::read_dir(pins.links()) else { return false };
-    let names: Vec<_> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    prefixes.iter().all(|prefix| names.iter().any(|name| name.starts_with(prefix.as_str())))
-}
-
-/// Takes both directions off an interface, as far as they are on it. `interface`: its name, where
-/// it still has one.
-pub async fn detach(netlink: &Netlink, pins: &Pins, index: u32, interface: Option<&str>) -> Result<()> {
-    let mut qdisc = None;
-    for entry in fs::read_dir(pins.links()).with_context(|| format!("{}", pins.links().display()))? {
-        let path = entry?.path();
-        let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default().to_owned();
-        let mut words = file.split('_');
-        if words.next().and_then(|word| word.parse().ok()) != Some(index) {
-            continue;
-        }
-        match (words.next(), words.next(), words.next()) {
-            (Some("qdisc"), None, None) => qdisc = Some(path),
-            (Some(_), None, None) => fs::remove_file(&path).with_context(|| format!("{}", path.display()))?,
-            (Some(direction), Some("clsact"), Some(handle)) => {
-                if let Some(interface) = interface {
-                    remove_filter(interface, direction, handle)?;
-                }
-                fs::remove_dir(&path).with_context(|| format!("{}", path.display()))?;
-            }
-            _ => {}
-        }
+/// Takes both directions off whatever has this index, as far as they are on it. `is_there`:
+/// there is such an interface in this namespace.
+pub async fn detach(netlink: &Netlink, pins: &Pins, index: u32, is_there: bool) -> Result<()> {
+    for direction in Direction::ALL {
+        let place = Place { netlink, links: pins.links(), index, direction };
+        place.leave_tcx().await?;
+        place.leave_clsact().await?;
     }
-    if let Some(path) = qdisc {
-        if let Some(interface) = interface
-            && let Err(error) = netlink.remove_unused_clsact(index).await
-        {
-            tracing::warn!(interface, "removing our clsact qdisc: {error:#}");
-        }
-        fs::remove_dir(&path).with_context(|| format!("{}", path.display()))?;
-    }
-    Ok(())
+    clsact::leave_qdisc(netlink, &pins.links(), index, is_there).await
 }
 
 /// Takes everything off everything.
 pub async fn detach_all(netlink: &Netlink, pins: &Pins) -> Result<()> {
     let interfaces = netlink.interfaces().await?;
     for index in attached(pins)? {
-        let name =
-            interfaces.iter().find(|interface| interface.index == index).map(|interface| &*interface.name);
-        detach(netlink, pins, index, name).await?;
+        let is_there = interfaces.iter().any(|interface| interface.index == index);
+        detach(netlink, pins, index, is_there).await?;
     }
     Ok(())
 }
@@ -286,24 +234,6 @@ pub fn attached(pins: &Pins) -> Result<Vec<u32>> {
     Ok(indices)
 }
 
-fn remove_filter(interface: &str, direction: &str, handle: &str) -> Result<()> {
-    let direction = Direction::ALL.into_iter().find(|d| name(*d) == direction);
-    let handle = u32::from_str_radix(handle, 16).ok();
-    let (Some(direction), Some(handle)) = (direction, handle) else { return Ok(()) };
-    let link = SchedClassifierLink::attached(
-        interface,
-        attach_type(direction),
-        PRIORITY,
-        TcHandle::from(handle),
-        None,
-    )?;
-    // Gone already is as good.
-    if let Err(error) = aya::programs::links::Link::detach(link) {
-        tracing::debug!(interface, "removing a filter: {error}");
-    }
-    Ok(())
-}
-
 const fn attach_type(direction: Direction) -> TcAttachType {
     match direction {
         Direction::Ingress => TcAttachType::Ingress,
@@ -317,28 +247,4 @@ pub const fn name(direction: Direction) -> &'static str {
         Direction::Ingress => "ingress",
         Direction::Egress => "egress",
     }
-}
-
-fn make_directory(path: &Path) -> Result<()> {
-    match fs::create_dir(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(error).with_context(|| format!("{}", path.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
-const EEXIST: i32 = 17;
-const ENOLINK: i32 = 67;
-
-/// The errno at the bottom of an error.
-fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            return error.raw_os_error();
-        }
-        cause = error.source();
-    }
-    None
 }

@@ -6,10 +6,12 @@ use std::collections::HashSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context, Result};
+use futures_util::future::ready;
 use futures_util::stream::{Stream, StreamExt, TryStreamExt};
+use rtnetlink::packet_core::NetlinkPayload;
+use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType};
 use rtnetlink::packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteType};
-use rtnetlink::packet_route::tc::TcHandle;
 use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder, new_connection, new_multicast_connection};
 
 /// What the packets of an interface begin with.
@@ -50,7 +52,7 @@ pub struct Interface {
 }
 
 /// A connection to the kernel's routing netlink, in the namespace of the thread that opened it.
-pub struct Netlink(Handle);
+pub struct Netlink(pub(super) Handle);
 
 impl Netlink {
     /// Must be called within a tokio runtime, which drives the connection.
@@ -106,36 +108,48 @@ impl Netlink {
         }
         Ok(indices)
     }
-
-    /// Removes the clsact qdisc of an interface, unless a filter hangs on it.
-    pub async fn remove_unused_clsact(&self, index: u32) -> Result<()> {
-        let index = i32::try_from(index).context("an interface index")?;
-        for filters in [
-            self.0.traffic_filter(index).get().ingress().execute().boxed(),
-            self.0.traffic_filter(index).get().egress().execute().boxed(),
-        ] {
-            let filters: Vec<_> = filters.try_collect().await.context("listing filters")?;
-            if !filters.is_empty() {
-                return Ok(());
-            }
-        }
-        let mut request = self.0.qdisc().del(index);
-        let message = request.message_mut();
-        message.header.parent = TcHandle::INGRESS;
-        message.header.handle = TcHandle { major: 0xffff, minor: 0 };
-        request.execute().await.context("removing a qdisc")
-    }
 }
 
-/// A pulse for each change of a link or a route.
+/// What changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    /// A filter or a qdisc was removed: ours, perhaps. Nothing announces what leaves TCX.
+    Filters,
+    /// A link or a route; or so many that the kernel could not tell them all.
+    Interfaces,
+}
+
+/// Word of each change.
 ///
 /// # Errors
 /// When the kernel refuses the subscription.
-pub fn changes() -> Result<impl Stream<Item = ()> + Unpin> {
-    let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Route, MulticastGroup::Ipv6Route];
+pub fn changes() -> Result<impl Stream<Item = Change> + Unpin> {
+    let groups =
+        [MulticastGroup::Link, MulticastGroup::Ipv4Route, MulticastGroup::Ipv6Route, MulticastGroup::Tc];
     let (connection, _, messages) = new_multicast_connection(&groups).context("subscribing to netlink")?;
     tokio::spawn(connection);
-    Ok(messages.map(|_| ()))
+    Ok(messages.filter_map(|(message, _)| ready(change(&message.payload))))
+}
+
+/// Filters that come are no change: most of those would be our own.
+const fn change(payload: &NetlinkPayload<RouteNetlinkMessage>) -> Option<Change> {
+    use RouteNetlinkMessage as Said;
+    match payload {
+        NetlinkPayload::InnerMessage(Said::DelTrafficFilter(_) | Said::DelQueueDiscipline(_)) => {
+            Some(Change::Filters)
+        }
+        NetlinkPayload::InnerMessage(
+            Said::NewTrafficFilter(_)
+            | Said::NewQueueDiscipline(_)
+            | Said::NewTrafficClass(_)
+            | Said::DelTrafficClass(_)
+            | Said::NewTrafficChain(_)
+            | Said::DelTrafficChain(_)
+            | Said::NewTrafficAction(_)
+            | Said::DelTrafficAction(_),
+        ) => None,
+        _ => Some(Change::Interfaces),
+    }
 }
 
 fn is_default(route: &RouteMessage) -> bool {

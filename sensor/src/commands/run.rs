@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::bpf::{check_capabilities, interfaces};
+use crate::bpf::check_capabilities;
+use crate::bpf::interfaces::{self, Change};
 use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::http;
@@ -80,12 +81,18 @@ pub async fn run(options: Options) -> Result<()> {
             _ = interrupt.recv() => break,
             _ = hangup.recv() => daemon.reload(),
             change = changes.next() => {
-                if change.is_none() {
+                let Some(change) = change else {
+                    // It broke; the next look is at all of them.
                     changes = interfaces::changes()?;
-                }
-                settle(&mut changes).await;
+                    look.reset_immediately();
+                    continue;
+                };
+                let widest = settle(change, &mut changes).await;
                 daemon.check_in_place()?;
-                report(daemon.reconcile().await);
+                report(match widest {
+                    Change::Interfaces => daemon.reconcile().await,
+                    Change::Filters => daemon.mend().await,
+                });
             }
             _ = look.tick() => {
                 daemon.check_in_place()?;
@@ -121,10 +128,15 @@ async fn start(daemon: &mut Daemon) -> Result<()> {
     Ok(())
 }
 
-/// Waits until changes pause, and swallows them: one look answers them all.
-async fn settle(changes: &mut (impl StreamExt<Item = ()> + Unpin)) {
+/// Waits a little and swallows what came meanwhile: one look answers it all, the one that the
+/// widest of the changes asks for.
+async fn settle(first: Change, changes: &mut (impl StreamExt<Item = Change> + Unpin)) -> Change {
     sleep(SETTLE).await;
-    while let Some(Some(())) = futures_util::FutureExt::now_or_never(changes.next()) {}
+    let mut widest = first;
+    while let Some(Some(change)) = changes.next().now_or_never() {
+        widest = widest.max(change);
+    }
+    widest
 }
 
 fn report(result: Result<()>) {

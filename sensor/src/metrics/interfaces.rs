@@ -1,9 +1,10 @@
-//! Where the sensor sits: each interface that the config means, attached or not, and its hook.
+//! Where the sensor sits: each interface that the config means, attached or not, and its hook;
+//! and how often it had to be put back there.
 
 use anyhow::Result;
 use sensor_ebpf::abi::Direction;
 
-use super::family::{Family, gauge};
+use super::family::{Family, counter, gauge};
 use crate::bpf::attach;
 use crate::state::{Standing, State};
 
@@ -21,5 +22,10 @@ pub(super) fn collect(state: &State) -> Result<Vec<Family>> {
             info.add(&[("interface", name), ("hook", hook.name())], 1.0);
         }
     }
-    Ok(vec![attached, info])
+    let mut reattached = counter(
+        "poolwatch_reattached_total",
+        "Times the programs were put back on an interface from which something had removed them.",
+    );
+    reattached.count(&[], *state.reattached.get());
+    Ok(vec![attached, info, reattached])
 }

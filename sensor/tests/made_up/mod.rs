@@ -140,6 +140,7 @@ pub fn state(kernel: impl Kernel + 'static, interfaces: Interfaces, flows: View)
         watched: Shared::new(watched),
         interfaces: Shared::new(interfaces),
         flows: Shared::new(flows),
+        reattached: Shared::new(31),
         reload: Shared::new(Reload { successful: false, succeeded_at: at(RELOADED_S) }),
     }
 }

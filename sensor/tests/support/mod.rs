@@ -4,6 +4,8 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 pub mod daemon;
+pub mod datagrams;
+pub mod hooks;
 pub mod namespace;
 pub mod nft;
 pub mod prefixes;

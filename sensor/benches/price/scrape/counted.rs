@@ -62,6 +62,7 @@ impl Counted {
             watched: Shared::new(watched(lists)),
             interfaces: Shared::new(Interfaces::default()),
             flows: Shared::new(view),
+            reattached: Shared::new(0),
             reload: Shared::new(Reload { successful: true, succeeded_at: SystemTime::now() }),
         };
         Ok(Self { state, targets, tables, _feeds: directory })

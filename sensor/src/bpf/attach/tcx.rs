@@ -1,0 +1,128 @@
+//! TCX: at the head of the hook, by a link that is pinned as `<ifindex>_<direction>`. A link that
+//! is not pinned yet goes with its process, so that a kill leaves nothing unknown behind.
+//!
+//! A pin is no proof: its link stays on a device that goes to another namespace, and is empty
+//! after its device is gone, or after someone detached it. The kernel is asked what hangs here.
+
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use aya::programs::links::{FdLink, LinkError, PinnedLink};
+use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
+use aya::programs::{LinkOrder, SchedClassifier};
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd};
+use sensor_ebpf::abi::Direction;
+
+use super::{Place, attach_type};
+
+/// Most programs on one hook (`BPF_MPROG_MAX`, kernel/bpf/mprog.c).
+const PROGRAMS_MAX: u32 = 64;
+
+/// How long the kernel may take to let go of a link whose pin was removed, in milliseconds.
+const LET_GO_MS: u32 = 1000;
+
+impl Place<'_> {
+    /// Attaches, or gives the link that an earlier daemon pinned our program in place. `name`: what
+    /// the interface was called when it was listed.
+    pub(super) fn hang_on_tcx(&self, program: &mut SchedClassifier, name: &str) -> Result<()> {
+        let path = self.link_path();
+        if let Some(link) = self.pinned()? {
+            if self.holds(&link)? {
+                let link: SchedClassifierLink = link.try_into()?;
+                let taken = program.attach_to_link(link);
+                let taken = taken.with_context(|| format!("taking over {}", path.display()))?;
+                // The pin holds the link; ours may go.
+                let link: FdLink = program.take_link(taken)?.try_into()?;
+                drop(link);
+                return Ok(());
+            }
+            fs::remove_file(&path).with_context(|| format!("{}", path.display()))?;
+        }
+        let options = TcAttachOptions::TcxOrder(LinkOrder::first());
+        let link = program.attach_with_options(name, attach_type(self.direction), options)?;
+        let link: FdLink = program.take_link(link)?.try_into()?;
+        ensure!(self.holds(&link)?, "{name} is no longer the interface that it was");
+        link.pin(&path).with_context(|| format!("pinning {}", path.display()))?;
+        Ok(())
+    }
+
+    /// Does this program hang here by our pinned link?
+    pub(super) fn is_on_tcx(&self, program: u32) -> Result<bool> {
+        let Some(link) = self.pinned()? else { return Ok(false) };
+        Ok(link.info()?.program_id() == program && self.holds(&link)?)
+    }
+
+    /// Takes the pinned link off, wherever its device is, and waits until it is off.
+    pub(super) async fn leave_tcx(&self) -> Result<()> {
+        let Some(link) = self.pinned()? else { return Ok(()) };
+        let (path, id) = (self.link_path(), link.info()?.id());
+        fs::remove_file(&path).with_context(|| format!("{}", path.display()))?;
+        drop(link);
+        for _ in 0..LET_GO_MS {
+            if !links_on(self.index, self.direction)?.contains(&id) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tracing::warn!(index = self.index, "the kernel has not detached yet what was unpinned");
+        Ok(())
+    }
+
+    pub(super) fn has_link(&self) -> bool {
+        self.link_path().exists()
+    }
+
+    fn pinned(&self) -> Result<Option<FdLink>> {
+        let path = self.link_path();
+        match PinnedLink::from_pin(&path) {
+            Ok(pinned) => Ok(Some(pinned.into())),
+            Err(LinkError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => {
+                Ok(None)
+            }
+            Err(error) => Err(error).with_context(|| format!("{}", path.display())),
+        }
+    }
+
+    /// Is it this link's program that runs here?
+    fn holds(&self, link: &FdLink) -> Result<bool> {
+        Ok(links_on(self.index, self.direction)?.contains(&link.info()?.id()))
+    }
+
+    fn link_path(&self) -> std::path::PathBuf {
+        self.links.join(self.stem())
+    }
+}
+
+/// The ids of the links on a hook of an interface of this namespace. aya 0.14 asks for programs
+/// only, and reads them in a way that takes `CAP_SYS_ADMIN`.
+fn links_on(index: u32, direction: Direction) -> Result<Vec<u32>> {
+    let hook = match direction {
+        Direction::Ingress => bpf_attach_type::BPF_TCX_INGRESS,
+        Direction::Egress => bpf_attach_type::BPF_TCX_EGRESS,
+    };
+    let (mut programs, mut links) = ([0_u32; PROGRAMS_MAX as usize], [0_u32; PROGRAMS_MAX as usize]);
+    // SAFETY: a union of integers, of which all zeros is a value; what is not named must be zero.
+    let mut request: bpf_attr = unsafe { std::mem::zeroed() };
+    request.query.__bindgen_anon_1.target_ifindex = index;
+    request.query.attach_type = hook as u32;
+    request.query.prog_ids = programs.as_mut_ptr().expose_provenance() as u64;
+    request.query.link_ids = links.as_mut_ptr().expose_provenance() as u64;
+    request.query.__bindgen_anon_2.count = PROGRAMS_MAX;
+    let command = bpf_cmd::BPF_PROG_QUERY as u32;
+    // SAFETY: the pointers are those of the two arrays, which have room for `count` ids each and
+    // outlive the call.
+    let done = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut request, size_of::<bpf_attr>()) };
+    if done < 0 {
+        let error = io::Error::last_os_error();
+        // No such interface, or nothing was ever attached to it.
+        return match error.raw_os_error() {
+            Some(libc::ENODEV | libc::ENOENT) => Ok(Vec::new()),
+            _ => Err(error).context("BPF_PROG_QUERY"),
+        };
+    }
+    // SAFETY: the kernel put the number of ids that it wrote where it read how many have room.
+    let count = unsafe { request.query.__bindgen_anon_2.count } as usize;
+    Ok(links.into_iter().take(count).collect())
+}
