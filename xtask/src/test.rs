@@ -4,13 +4,16 @@
 //! Nothing is skipped in silence: `--no-kernel` names what it leaves out, an ignored test is an
 //! error, and so is a run of no test at all.
 
-use std::process::{Command, ExitCode};
+use std::{
+    ffi::OsString,
+    process::{Command, ExitCode},
+};
 
 use anyhow::{Context as _, Result};
 
 use crate::{
     cargo,
-    libtest::{Summary, Tally},
+    libtest::{Lacking, Summary, Tally},
     root::{self, Root},
     setup,
     test_binaries::{self, TestBinary},
@@ -46,7 +49,7 @@ pub(crate) fn test(arguments: &Arguments) -> Result<ExitCode> {
     match &root {
         Some(root) => {
             for binary in &privileged {
-                run.with_root(as_root(root, binary, &arguments.harness)?);
+                run.with_root(as_root(root, binary, &arguments.harness, &[])?);
             }
         }
         None => run.left_out = privileged.into_iter().map(|binary| binary.name).collect(),
@@ -78,9 +81,15 @@ fn doc_tests(harness: &[String]) -> Result<Summary> {
 }
 
 /// One test at a time: they share the kernel, and the machine's view of its interfaces.
-fn as_root(root: &Root, binary: &TestBinary, harness: &[String]) -> Result<Summary> {
+pub(crate) fn as_root(
+    root: &Root,
+    binary: &TestBinary,
+    harness: &[String],
+    settings: &[(&'static str, OsString)],
+) -> Result<Summary> {
     println!("\n── {}, as root", binary.label());
-    let mut command = root.command(&binary.executable, &binary.environment());
+    let environment = [&binary.environment(), settings].concat();
+    let mut command = root.command(&binary.executable, &environment);
     command.arg("--test-threads=1").args(harness).current_dir(binary.directory());
     test_binaries::run(&mut command, &binary.label())
 }
@@ -92,6 +101,7 @@ struct Run {
     privileged: Tally,
     red: Vec<String>,
     left_out: Vec<String>,
+    lacking: Vec<Lacking>,
 }
 
 impl Run {
@@ -103,6 +113,7 @@ impl Run {
     fn with_root(&mut self, summary: Summary) {
         self.privileged += summary.tally;
         self.red.extend(summary.red);
+        self.lacking.extend(summary.lacking);
     }
 
     fn all(&self) -> Tally {
@@ -119,6 +130,9 @@ impl Run {
         }
         if !self.left_out.is_empty() {
             lines.push(format!("left out, they need root: {}", self.left_out.join(", ")));
+        }
+        for Lacking { test, since, what } in &self.lacking {
+            lines.push(format!("not on this kernel: {test} (since Linux {since}: {what})"));
         }
         let all = self.all();
         if all.ignored > 0 {
