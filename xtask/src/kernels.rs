@@ -169,7 +169,13 @@ fn in_guests(
         threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
     });
     done.sort_by_key(|(name, _)| series.iter().position(|series| series.name == *name));
-    done.into_iter().map(|(name, column)| column.with_context(|| format!("Linux {name}"))).collect()
+    Ok(done.into_iter().map(|(name, column)| column.unwrap_or_else(|error| not_run(name, &error))).collect())
+}
+
+/// One kernel that could not be had does not hide what the others say.
+fn not_run(name: &str, error: &anyhow::Error) -> Column {
+    let trouble = Some(format!("not run: {error:#}"));
+    Column { kernel: name.to_owned(), outcomes: Vec::new(), note: None, trouble, log: None }
 }
 
 /// What every guest has: tests, programs, libraries, and the sources that tests read.

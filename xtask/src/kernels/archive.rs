@@ -71,7 +71,7 @@ pub(crate) fn fetch(series: &Series, current: bool) -> Result<Kernel> {
         return taken(&archive, pinned, None);
     }
     let apt = Apt::update(series)?;
-    if !apt.has(&pinned) {
+    if !apt.has(&pinned)? {
         let newest = apt.newest()?;
         let note = format!(
             "{} has left the archive; took {}, whose checksum is apt's own: update SERIES",
@@ -158,9 +158,9 @@ impl Apt {
         command
     }
 
-    fn has(&self, package: &Package) -> bool {
-        let name = format!("{}={}", package.name, package.version);
-        cargo::read(self.command("apt-cache").args(["show", &name])).is_ok()
+    fn has(&self, package: &Package) -> Result<bool> {
+        let listed = cargo::read(self.command("apt-cache").args(["madison", &package.name]))?;
+        Ok(lists(&listed, &package.version))
     }
 
     /// What the metapackage of this archive's cloud kernels stands for.
@@ -183,6 +183,11 @@ fn mirror(targets: &str) -> &str {
     targets.lines().map(|uri| uri.trim_end_matches('/')).find(of_debian).unwrap_or(DEFAULT_MIRROR)
 }
 
+/// `linux-image-6.1.0-56-cloud-amd64 | 6.1.192-2 | http://…`, a line a version.
+fn lists(listed: &str, version: &str) -> bool {
+    listed.lines().filter_map(|line| line.split('|').nth(1)).any(|found| found.trim() == version)
+}
+
 /// `Depends: linux-image-6.1.0-56-cloud-amd64 (= 6.1.192-2)`
 fn stands_for(shown: &str) -> Option<Package> {
     let depends = shown.lines().find_map(|line| line.strip_prefix("Depends: "))?;
@@ -201,6 +206,14 @@ mod tests {
         assert_eq!(mirror(targets), "http://mirror.example/debian-security");
         assert_eq!(mirror("http://archive.example/ubuntu/\n"), DEFAULT_MIRROR);
         assert_eq!(mirror(""), DEFAULT_MIRROR);
+    }
+
+    #[test]
+    fn a_version_is_listed_or_has_left_the_archive() {
+        let listed = " linux-image-x | 6.1.192-2 | http://mirror.example/debian-security main Packages\n";
+        assert!(lists(listed, "6.1.192-2"));
+        assert!(!lists(listed, "6.1.19"));
+        assert!(!lists("", "6.1.192-2"));
     }
 
     #[test]
