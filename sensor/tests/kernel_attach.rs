@@ -1,5 +1,5 @@
-//! Where the programs hang: first on TCX, beside others on clsact; what outlives a daemon, who
-//! takes it over, and that nothing is left once it is detached.
+//! Where the programs hang: first on TCX where the kernel has it, beside others on clsact; what
+//! outlives a daemon, who takes it over, and that nothing is left once it is detached.
 
 mod support;
 
@@ -11,11 +11,18 @@ use aya::programs::{SchedClassifier, TcAttachType};
 use rustix::process::Signal;
 use support::PinsDirectory;
 use support::daemon::{Daemon, Metrics};
+use support::kernel::{self, Since};
 use support::namespace::{Namespace, run};
+use support::patiently;
 
 const WATCHED: &str = "175.45.176.9:9";
 const TCX: &str = "interfaces = [\"eth0\"]\nattach = \"tcx\"";
 const CLSACT: &str = "interfaces = [\"eth0\"]\nattach = \"clsact\"";
+
+/// The hooks that this kernel has, the one that it is given by default first.
+fn hooks() -> &'static [&'static str] {
+    if kernel::has(Since::Tcx) { &[TCX, CLSACT] } else { &[CLSACT] }
+}
 
 /// Sends datagrams to a watched address, whether they arrive or not.
 fn send(near: &Namespace, count: usize) {
@@ -40,6 +47,9 @@ fn start<'a>(near: &'a Namespace, pins: PinsDirectory, top: &str, arguments: &[&
 
 /// The programs on a hook of TCX, in the order in which they run.
 fn on_tcx(near: &Namespace, direction: TcAttachType) -> Vec<String> {
+    if !kernel::has(Since::Tcx) {
+        return Vec::new();
+    }
     near.enter(|| {
         let (_, programs) = SchedClassifier::query_tcx("eth0", direction).expect("TCX can be asked");
         programs.iter().map(|program| program.name_as_str().expect("a name").to_owned()).collect()
@@ -77,11 +87,17 @@ fn ours_on_clsact(near: &Namespace) -> usize {
     filters(near).lines().filter(|line| line.contains("poolwatch_") && line.contains("handle")).count()
 }
 
+/// Our programs on both hooks, in both directions.
+fn ours(near: &Namespace) -> usize {
+    let on_tcx = [TcAttachType::Ingress, TcAttachType::Egress].map(|direction| on_tcx(near, direction).len());
+    on_tcx.iter().sum::<usize>() + ours_on_clsact(near)
+}
+
 /// Sends one datagram; does it come out at the other end?
 fn arrives(near: &Namespace, far: &Namespace) -> bool {
     far.ip("address replace 175.45.176.9 dev lo");
     let receiver = far.enter(|| UdpSocket::bind(WATCHED).expect("a socket"));
-    receiver.set_read_timeout(Some(Duration::from_millis(500))).expect("a socket");
+    receiver.set_read_timeout(Some(patiently(Duration::from_millis(500)))).expect("a socket");
     send(near, 1);
     receiver.recv(&mut [0; 8]).is_ok()
 }
@@ -91,18 +107,28 @@ fn detach(daemon: &Daemon) -> String {
 }
 
 #[test]
-fn both_programs_are_attached_on_tcx_and_metrics_say_so() {
+fn both_programs_are_attached_on_tcx_or_else_on_clsact_and_metrics_say_so() {
     let (near, _far) = Namespace::pair();
     let daemon = Daemon::start(&near, "");
-    assert_eq!(on_tcx(&near, TcAttachType::Ingress), ["poolwatch_in"]);
-    assert_eq!(on_tcx(&near, TcAttachType::Egress), ["poolwatch_out"]);
+    let hook = if kernel::has(Since::Tcx) {
+        assert_eq!(on_tcx(&near, TcAttachType::Ingress), ["poolwatch_in"]);
+        assert_eq!(on_tcx(&near, TcAttachType::Egress), ["poolwatch_out"]);
+        assert_eq!(ours_on_clsact(&near), 0, "{}", filters(&near));
+        "tcx"
+    } else {
+        assert_eq!(ours_on_clsact(&near), 2, "{}", filters(&near));
+        "clsact"
+    };
     let metrics = daemon.metrics();
     assert_eq!(metrics.sum("poolwatch_interface_attached", &[("interface", "eth0")]), 2);
-    assert!(metrics.has("poolwatch_interface_info", &[("interface", "eth0"), ("hook", "tcx")]));
+    assert!(metrics.has("poolwatch_interface_info", &[("interface", "eth0"), ("hook", hook)]));
 }
 
 #[test]
 fn another_program_before_ours_on_tcx_and_one_after_ours_on_clsact_run_and_decide_as_before() {
+    if kernel::lacks(Since::Tcx) {
+        return;
+    }
     let (near, far) = Namespace::pair();
     let ours = start(&near, PinsDirectory::new(), TCX, &[]);
     // Attached later, at the head as well: it runs before.
@@ -160,23 +186,19 @@ fn a_clsact_qdisc_of_ours_goes_with_us_unless_someone_else_uses_it() {
 
 #[test]
 fn after_sigterm_the_programs_count_on_and_the_next_daemon_takes_them_over() {
-    for top in [TCX, CLSACT] {
+    for top in hooks() {
         let (near, _far) = Namespace::pair();
         let daemon = start(&near, PinsDirectory::new(), top, &[]);
         send(&near, 10);
         assert_eq!(sent(&daemon.metrics()), 10, "{top}");
         let (status, pins, log) = daemon.stop();
         assert!(status.success(), "{log}");
-        let ours = || {
-            let tcx = [TcAttachType::Ingress, TcAttachType::Egress].map(|hook| on_tcx(&near, hook).len());
-            tcx.iter().sum::<usize>() + ours_on_clsact(&near)
-        };
-        assert_eq!(ours(), 2, "{top}");
+        assert_eq!(ours(&near), 2, "{top}");
         send(&near, 10);
 
         let daemon = start(&near, pins, top, &[]);
         assert_eq!(sent(&daemon.metrics()), 20, "{top}: what came while nobody was there counts");
-        assert_eq!(ours(), 2, "{top}: once in each direction");
+        assert_eq!(ours(&near), 2, "{top}: once in each direction");
         send(&near, 10);
         let metrics = daemon.metrics();
         assert_eq!(sent(&metrics), 30, "{top}");
@@ -191,7 +213,7 @@ fn after_sigterm_the_programs_count_on_and_the_next_daemon_takes_them_over() {
         daemon.wait();
         let said = detach(&daemon);
         assert!(said.contains("detached from 1 interface"), "{said}");
-        assert_eq!(ours(), 0, "{top}: nothing is left");
+        assert_eq!(ours(&near), 0, "{top}: nothing is left");
         assert!(!daemon.pins.path().exists(), "{top}");
         let said = detach(&daemon);
         assert!(said.contains("nothing is left"), "{said}");

@@ -175,7 +175,7 @@ fn talk(near: &Namespace, is_over: &AtomicBool) {
     let since = Instant::now();
     near.enter(|| {
         let mut stream = TcpStream::connect((ALWAYS, 7)).expect("a connection");
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket");
+        stream.set_read_timeout(Some(support::patience())).expect("a socket");
         let mut buffer = [0; 900];
         while !is_over.load(Ordering::Relaxed) && since.elapsed() < Duration::from_mins(2) {
             stream.write_all(&buffer).expect("it is sent");

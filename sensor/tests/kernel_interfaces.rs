@@ -10,6 +10,7 @@ use rustix::process::Signal;
 use support::PinsDirectory;
 use support::daemon::{Daemon, Metrics};
 use support::hooks::Ours;
+use support::kernel::{self, Since};
 use support::namespace::Namespace;
 
 fn attached(metrics: &Metrics, interface: &str) -> Option<u64> {
@@ -98,6 +99,9 @@ fn a_renamed_interface_is_what_its_new_name_says() {
     daemon.wait_for("renamed", |metrics| {
         attached(metrics, "new0") == Some(2) && attached(metrics, "old0") == Some(0)
     });
+    if !kernel::has(Since::LiveRename) {
+        namespace.ip("link set new0 down");
+    }
     namespace.ip("link set new0 name other0");
     daemon.wait_for("not meant", |metrics| attached(metrics, "new0").is_none());
 }

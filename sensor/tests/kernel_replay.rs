@@ -21,6 +21,7 @@ use serde_json::Value;
 use support::PinsDirectory;
 use support::daemon::Daemon;
 use support::namespace::run;
+use support::patience;
 use support::series::Series;
 use support::tcpreplay;
 
@@ -51,7 +52,6 @@ const ICMPV6: u8 = 58;
 
 /// Long enough for the other side's packet to have arrived before the next one leaves.
 const STEP_NS: u64 = 4_000_000;
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What one client exchanges with one server over a port of its own.
 struct Exchange {
@@ -188,7 +188,7 @@ fn a_capture_sent_over_a_wire_and_the_same_capture_replayed_give_the_same_totals
     let since = Instant::now();
     let differences = loop {
         let differences = Series::of_metrics(&daemon.metrics().0).differences(&replayed);
-        if differences.is_empty() || since.elapsed() > PATIENCE {
+        if differences.is_empty() || since.elapsed() > patience() {
             break differences;
         }
         std::thread::sleep(Duration::from_millis(20));

@@ -12,6 +12,7 @@ use support::PinsDirectory;
 use support::daemon::{Build, Daemon};
 use support::namespace::Namespace;
 use support::nft::Nft;
+use support::patience;
 use support::traffic::{Target, Traffic, assert_counted};
 
 const STAR: &str = "175.45.176.9";
@@ -30,7 +31,6 @@ const TARGETS: [Target; 5] = [
 const KILLS: u32 = 50;
 const RELOADS: u32 = 50;
 const LASTS: Duration = Duration::from_mins(1);
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What is watched, in one of two orders, beside a list that comes and goes.
 fn config(pins: &PinsDirectory, version: u32) -> String {
@@ -71,7 +71,7 @@ fn reload(daemon: &Daemon, version: u32) {
     daemon.signal(Signal::HUP);
     let since = Instant::now();
     while reloads() == before {
-        assert!(since.elapsed() < PATIENCE, "no reload:\n{}", daemon.log());
+        assert!(since.elapsed() < patience(), "no reload:\n{}", daemon.log());
         sleep(Duration::from_millis(5));
     }
 }
@@ -85,7 +85,7 @@ fn is_half_done(pins: &PinsDirectory) -> bool {
 fn await_upgrade(daemon: &Daemon) -> Duration {
     let since = Instant::now();
     while !is_half_done(&daemon.pins) && !daemon.log().contains("serving /metrics") {
-        assert!(since.elapsed() < PATIENCE, "it does not start:\n{}", daemon.log());
+        assert!(since.elapsed() < patience(), "it does not start:\n{}", daemon.log());
         sleep(Duration::from_millis(1));
     }
     Duration::from_millis(150)

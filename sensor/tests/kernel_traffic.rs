@@ -5,11 +5,12 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, TcpStream, UdpSocket};
-use std::time::Duration;
 
 use support::daemon::{Daemon, Metrics};
+use support::kernel::{self, Since};
 use support::namespace::{Namespace, run};
 use support::nft::Nft;
+use support::patience;
 use support::prefixes::{generated, million};
 
 const ROUTES: [(&str, &str, &str); 3] = [
@@ -38,7 +39,7 @@ fn exchange(address: &str, bytes: usize) {
 /// Sends datagrams one by one, waiting for each echo.
 fn datagrams(from: &str, address: &str, count: usize) {
     let socket = UdpSocket::bind(from).expect("a socket");
-    socket.set_read_timeout(Some(Duration::from_secs(5))).expect("a socket");
+    socket.set_read_timeout(Some(patience())).expect("a socket");
     socket.connect(address).expect("an address");
     let mut echo = [0; 64];
     for number in 0..count {
@@ -196,6 +197,10 @@ fn a_port_that_nobody_answers_is_an_attempt_and_not_established() {
 
 #[test]
 fn with_offloads_on_bytes_equal_nftables_and_packets_equal_the_wire() {
+    // At the other end aggregates have been taken apart.
+    if kernel::lacks(Since::NetdevEgress) {
+        return;
+    }
     let (near, far) = Namespace::pair();
     far.owns("175.45.176.9");
     // Aggregates down to the driver, packets on the wire, none put together again.
@@ -242,11 +247,13 @@ fn a_full_flow_table_evicts_and_says_so_and_loses_no_packet() {
             socket.send_to(b"x", "175.45.176.9:9").expect("it is sent");
         }
     });
-    let metrics =
-        daemon.wait_for("evictions", |metrics| metrics.sum("poolwatch_flows_evicted_total", &[]) > 0);
-    let entries = metrics.sum("poolwatch_map_entries", &[("map", "FLOWS")]);
+    // A sweep may have come while they were sent.
+    let metrics = daemon.wait_for("evicted but for those alive", |metrics| {
+        let evicted = metrics.sum("poolwatch_flows_evicted_total", &[]);
+        let entries = metrics.sum("poolwatch_map_entries", &[("map", "FLOWS")]);
+        evicted > 0 && evicted + entries == 2000
+    });
     assert_eq!(connections(&metrics, "poolwatch_connections_total", "star-kp", "udp"), 2000);
     let out = [("target", "star-kp"), ("direction", "egress")];
     assert_eq!(metrics.sum("poolwatch_packets_total", &out), 2000);
-    assert_eq!(metrics.sum("poolwatch_flows_evicted_total", &[]), 2000 - entries, "{entries} alive");
 }

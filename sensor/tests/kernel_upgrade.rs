@@ -15,8 +15,10 @@ use sensor::bpf::maps::Raw;
 use sensor_ebpf::abi::{Settings, map};
 use support::PinsDirectory;
 use support::daemon::{Build, Daemon, Metrics};
+use support::kernel;
 use support::namespace::Namespace;
 use support::nft::Nft;
+use support::patience;
 use support::traffic::{Target, Traffic, assert_counted};
 
 const STAR: &str = "175.45.176.9";
@@ -56,7 +58,7 @@ impl Open {
         near.enter(|| {
             let udp = UdpSocket::bind("0.0.0.0:0").expect("a socket");
             udp.connect((STAR, 3333)).expect("an address");
-            udp.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket");
+            udp.set_read_timeout(Some(patience())).expect("a socket");
             Self { tcp: TcpStream::connect((STAR, 3333)).expect("a connection"), udp }
         })
     }
@@ -94,7 +96,7 @@ fn packets(metrics: &Metrics) -> u64 {
 
 #[test]
 fn an_upgrade_and_the_way_back_take_over_every_count_and_the_flows_that_are_open() {
-    for attach in ["tcx", "clsact"] {
+    for attach in kernel::hooks() {
         let (near, far) = pair();
         far.owns(STAR);
         let _server = far.serve(&format!("{STAR}:3333"));
@@ -222,7 +224,7 @@ fn a_kill_just_before_and_just_after_the_commit_loses_nothing_and_doubles_nothin
 fn a_schema_that_nobody_knows_is_refused_and_goes_on_counting() {
     let (near, _far) = pair();
     let pins = PinsDirectory::new();
-    let text = config(&pins, "tcx", "");
+    let text = config(&pins, "auto", "");
     let (_, pins, _) = Daemon::spawn_build(&near, Build::This, pins, &text, &[]).ready().stop();
     // Set aside by someone, and it does not say what it is.
     fs::rename(pins.path().join("maps"), pins.path().join("former-4")).expect("it is renamed");
@@ -273,7 +275,7 @@ fn slots_that_nobody_needs_any_more_are_given_to_others_at_the_next_start() {
 #[test]
 fn an_upgrade_that_is_killed_at_whatever_moment_loses_nothing_and_doubles_nothing() {
     const KILLS: u32 = 36;
-    for attach in ["tcx", "clsact"] {
+    for attach in kernel::hooks() {
         let (near, far) = pair();
         let nft = count(&near);
         let pins = PinsDirectory::new();

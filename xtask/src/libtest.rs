@@ -27,16 +27,33 @@ pub(crate) struct Summary {
     /// Result lines: one a test binary, one or more for doc tests.
     pub(crate) results: usize,
     pub(crate) red: Vec<String>,
+    /// Tests that are about something that the running kernel does not have; not among the passed.
+    pub(crate) lacking: Vec<Lacking>,
+    /// Of those, the ones whose result line is still to come.
+    uncounted: u64,
+}
+
+/// A test that cannot be on this kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Lacking {
+    pub(crate) test: String,
+    /// The first kernel that has it: `6.6`.
+    pub(crate) since: String,
+    pub(crate) what: String,
 }
 
 impl Summary {
     /// Take one line of output into account.
     pub(crate) fn read(&mut self, line: &str) {
-        if let Some(tally) = result_line(line) {
+        if let Some(mut tally) = result_line(line) {
+            tally.passed = tally.passed.saturating_sub(std::mem::take(&mut self.uncounted));
             self.tally += tally;
             self.results += 1;
         } else if let Some(name) = red_test(line) {
             self.red.push(name.to_owned());
+        } else if let Some(lacking) = lacking_test(line) {
+            self.lacking.push(lacking);
+            self.uncounted += 1;
         }
     }
 
@@ -67,6 +84,13 @@ fn result_line(line: &str) -> Option<Tally> {
 /// `test module::name ... FAILED`
 fn red_test(line: &str) -> Option<&str> {
     line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
+}
+
+/// `test module::name ... needs linux 6.6: TCX`: sensor/tests/support/kernel.rs writes it behind the name.
+fn lacking_test(line: &str) -> Option<Lacking> {
+    let (test, need) = line.strip_prefix("test ")?.split_once(" ... needs linux ")?;
+    let (since, what) = need.split_once(": ")?;
+    Some(Lacking { test: test.to_owned(), since: since.to_owned(), what: what.to_owned() })
 }
 
 #[cfg(test)]
@@ -108,6 +132,23 @@ mod tests {
         summary.judge(false);
         assert_eq!(summary.red, ["a::breaks", "b - should panic"]);
         assert_eq!((summary.tally.passed, summary.tally.failed), (1, 2));
+    }
+
+    #[test]
+    fn a_test_that_the_kernel_has_nothing_for_is_named_and_has_not_passed() {
+        let mut summary = Summary::default();
+        for line in [
+            "test a::works ... ok",
+            "test a::tcx ... needs linux 6.6: TCX",
+            "ok",
+            "test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s",
+        ] {
+            summary.read(line);
+        }
+        summary.judge(true);
+        assert_eq!((summary.tally.passed, summary.tally.failed), (1, 0));
+        let [lacking] = summary.lacking.as_slice() else { panic!("{summary:?}") };
+        assert_eq!((&*lacking.test, &*lacking.since, &*lacking.what), ("a::tcx", "6.6", "TCX"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod cargo;
 mod check;
 mod conformance;
 mod kernel_half;
+mod kernels;
 mod libtest;
 mod mutants;
 mod root;
@@ -59,6 +60,11 @@ enum Verb {
         after_help = "Examples:\n  cargo xtask test\n  cargo xtask test --no-kernel\n  cargo xtask test -- fragment          only tests whose name contains \"fragment\"\n  cargo xtask test -- --nocapture vlan"
     )]
     Test(test::Arguments),
+    /// Run the kernel_* tests on Linux 5.10, 6.1 and 6.12 in QEMU and on the running kernel
+    #[command(
+        after_help = "Examples:\n  cargo xtask kernels                     every kernel, every group of tests\n  cargo xtask kernels --quick             the oldest and the newest in QEMU, the tests that tell most\n  cargo xtask kernels --only 5.10 --groups kernel_attach,kernel_traffic\n  cargo xtask kernels --current           the packages that Debian has today"
+    )]
+    Kernels(kernels::Arguments),
     /// Put faults into the classifier, one at a time, and see tests turn red
     #[command(after_help = "Example:\n  cargo xtask mutants")]
     Mutants,
@@ -82,6 +88,7 @@ fn main() -> ExitCode {
             Ok(code) => return code,
             Err(error) => Err(error),
         },
+        Verb::Kernels(arguments) => kernels::kernels(&arguments),
         Verb::Mutants => mutants::mutants(),
         Verb::Conformance(arguments) => conformance::conformance(&arguments),
         Verb::Bench(arguments) => bench::bench(&arguments),

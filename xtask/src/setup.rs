@@ -62,6 +62,13 @@ pub(crate) fn for_measuring() -> Result<()> {
     system_tools::require(&[Driver::Bench])
 }
 
+/// What the kernel tests need on this kernel and, where `guests`, on others.
+pub(crate) fn for_kernels(guests: bool) -> Result<()> {
+    for_building()?;
+    let drivers = [Driver::KernelTests, Driver::Guests];
+    system_tools::require(if guests { &drivers } else { &drivers[..1] })
+}
+
 /// The compiler that cargo will use.
 struct Rustc {
     release: String,

@@ -30,6 +30,8 @@ pub(crate) enum Driver {
     Tests,
     KernelTests,
     Bench,
+    /// What boots other kernels.
+    Guests,
 }
 
 struct Tool {
@@ -53,6 +55,7 @@ const fn tool(
 const TESTS: &[Driver] = &[Driver::Tests];
 const KERNEL: &[Driver] = &[Driver::KernelTests];
 const BENCH: &[Driver] = &[Driver::Bench];
+const GUESTS: &[Driver] = &[Driver::Guests];
 const BOTH: &[Driver] = &[Driver::KernelTests, Driver::Bench];
 
 #[rustfmt::skip]
@@ -72,7 +75,17 @@ const TOOLS: &[Tool] = &[
     tool("iperf3",          "iperf3",           Way::Install, BENCH,  "sends as much as goes through"),
     tool("perf",            "linux-perf",       Way::Install, BENCH,  "tells where the time goes"),
     tool("ndpiReader",      "libndpi-bin",      Way::Install, BENCH,  "reads the same captures"),
+    tool("nsenter",         "util-linux",       Way::Install, KERNEL, "enters namespaces"),
+    tool("setpriv",         "util-linux",       Way::Install, KERNEL, "takes capabilities away"),
+    tool("tc",              "iproute2",         Way::Install, KERNEL, "tells what is on clsact"),
+    tool("qemu-system-x86_64", "qemu-system-x86", Way::Install, GUESTS, "emulates the machine of another kernel"),
+    tool("cpio",            "cpio",             Way::Install, GUESTS, "packs its file system"),
+    tool("busybox",         "busybox-static",   Way::Install, GUESTS, "is its shell"),
+    tool("dpkg",            "dpkg",             Way::Install, GUESTS, "unpacks kernel packages"),
 ];
+
+/// They bring 160 MiB of libraries, and hold captures against other programs, which takes no other kernel.
+const AT_HOME: &[&str] = &["tshark", "capinfos"];
 
 /// See that the tools of all these drivers are there.
 pub(crate) fn require(drivers: &[Driver]) -> Result<()> {
@@ -88,6 +101,15 @@ pub(crate) fn require(drivers: &[Driver]) -> Result<()> {
         return Ok(());
     }
     bail!(name_missing(&still_missing));
+}
+
+/// The programs that the kernel tests call, for a file system of their own.
+pub(crate) fn called_by_kernel_tests() -> Vec<PathBuf> {
+    TOOLS
+        .iter()
+        .filter(|tool| tool.drivers.contains(&Driver::KernelTests) && !AT_HOME.contains(&tool.name))
+        .filter_map(|tool| cargo::find_program(tool.name))
+        .collect()
 }
 
 fn missing(drivers: &[Driver]) -> Vec<&'static Tool> {
@@ -197,7 +219,7 @@ mod tests {
 
     #[test]
     fn each_driver_has_tools_and_each_tool_a_driver() {
-        for driver in [Driver::Tests, Driver::KernelTests, Driver::Bench] {
+        for driver in [Driver::Tests, Driver::KernelTests, Driver::Bench, Driver::Guests] {
             assert!(TOOLS.iter().any(|tool| tool.drivers.contains(&driver)), "{driver:?}");
         }
         assert!(TOOLS.iter().all(|tool| !tool.drivers.is_empty()));

@@ -4,14 +4,18 @@
 //! Nothing is skipped in silence: `--no-kernel` names what it leaves out, an ignored test is an
 //! error, and so is a run of no test at all.
 
-use std::fs;
-use std::process::{Command, ExitCode};
+use std::{
+    ffi::OsString,
+    fs,
+    path::PathBuf,
+    process::{Command, ExitCode},
+};
 
 use anyhow::{Context as _, Result};
 
 use crate::{
     cargo,
-    libtest::{Summary, Tally},
+    libtest::{Lacking, Summary, Tally},
     root::{self, Root},
     setup,
     test_binaries::{self, TestBinary},
@@ -38,7 +42,7 @@ pub(crate) fn test(arguments: &Arguments) -> Result<ExitCode> {
         if kernel { Some(root::find("loading programs into the kernel").context(NEEDS_ROOT)?) } else { None };
     setup::for_testing(kernel)?;
     if kernel {
-        made_up_upgrade()?;
+        made_up_upgrade(Profile::Debug)?;
     }
     let (privileged, plain): (Vec<_>, Vec<_>) = binaries()?.into_iter().partition(TestBinary::needs_root);
 
@@ -50,7 +54,7 @@ pub(crate) fn test(arguments: &Arguments) -> Result<ExitCode> {
     match &root {
         Some(root) => {
             for binary in &privileged {
-                run.with_root(as_root(root, binary, &arguments.harness)?);
+                run.with_root(as_root(root, binary, &arguments.harness, &[])?);
             }
         }
         None => run.left_out = privileged.into_iter().map(|binary| binary.name).collect(),
@@ -61,14 +65,25 @@ pub(crate) fn test(arguments: &Arguments) -> Result<ExitCode> {
 
 /// The version that the test of upgrades upgrades to, beside the one under test. Built first, since cargo
 /// gives both the same name.
-fn made_up_upgrade() -> Result<()> {
+pub(crate) fn made_up_upgrade(profile: Profile) -> Result<PathBuf> {
     let build = ["build", "--package", "sensor", "--bin", "poolwatch", "--features", "made-up-upgrade"];
-    cargo::succeed(&mut cargo::cargo(build))?;
-    let binary = cargo::target().join("debug/poolwatch");
-    let kept = cargo::target().join("debug/poolwatch-made-up-upgrade");
+    let (option, place) = match profile {
+        Profile::Debug => (None, "debug"),
+        Profile::Release => (Some("--release"), "release"),
+    };
+    cargo::succeed(cargo::cargo(build).args(option))?;
+    let binary = cargo::target().join(place).join("poolwatch");
+    let kept = binary.with_file_name("poolwatch-made-up-upgrade");
     fs::copy(&binary, &kept)
         .with_context(|| format!("cannot copy {} to {}", binary.display(), kept.display()))?;
-    Ok(())
+    Ok(kept)
+}
+
+/// How the tests are built.
+#[derive(Clone, Copy)]
+pub(crate) enum Profile {
+    Debug,
+    Release,
 }
 
 fn binaries() -> Result<Vec<TestBinary>> {
@@ -94,9 +109,15 @@ fn doc_tests(harness: &[String]) -> Result<Summary> {
 }
 
 /// One test at a time: they share the kernel, and the machine's view of its interfaces.
-fn as_root(root: &Root, binary: &TestBinary, harness: &[String]) -> Result<Summary> {
+pub(crate) fn as_root(
+    root: &Root,
+    binary: &TestBinary,
+    harness: &[String],
+    settings: &[(&'static str, OsString)],
+) -> Result<Summary> {
     println!("\n── {}, as root", binary.label());
-    let mut command = root.command(&binary.executable, &binary.environment());
+    let environment = [&binary.environment(), settings].concat();
+    let mut command = root.command(&binary.executable, &environment);
     command.arg("--test-threads=1").args(harness).current_dir(binary.directory());
     test_binaries::run(&mut command, &binary.label())
 }
@@ -108,6 +129,7 @@ struct Run {
     privileged: Tally,
     red: Vec<String>,
     left_out: Vec<String>,
+    lacking: Vec<Lacking>,
 }
 
 impl Run {
@@ -119,6 +141,7 @@ impl Run {
     fn with_root(&mut self, summary: Summary) {
         self.privileged += summary.tally;
         self.red.extend(summary.red);
+        self.lacking.extend(summary.lacking);
     }
 
     fn all(&self) -> Tally {
@@ -135,6 +158,9 @@ impl Run {
         }
         if !self.left_out.is_empty() {
             lines.push(format!("left out, they need root: {}", self.left_out.join(", ")));
+        }
+        for Lacking { test, since, what } in &self.lacking {
+            lines.push(format!("not on this kernel: {test} (since Linux {since}: {what})"));
         }
         let all = self.all();
         if all.ignored > 0 {

@@ -78,6 +78,19 @@ impl TestBinary {
         self.kind == "test" && self.name.starts_with("kernel_")
     }
 
+    /// One that was never built, for tests of what is done with them.
+    #[cfg(test)]
+    pub(crate) fn made_up(name: &str) -> Self {
+        Self {
+            package: "sensor".to_owned(),
+            name: name.to_owned(),
+            kind: "test".to_owned(),
+            version: "0.1.0".to_owned(),
+            manifest: PathBuf::from("/a checkout/sensor/Cargo.toml"),
+            executable: PathBuf::from(format!("/a checkout/target/release/deps/{name}-1")),
+        }
+    }
+
     pub(crate) fn label(&self) -> String {
         format!("{} {} ({})", self.package, self.name, self.kind)
     }

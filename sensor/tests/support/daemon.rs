@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::PinsDirectory;
 use super::namespace::Namespace;
+use super::{PinsDirectory, patience};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_poolwatch");
 
@@ -39,7 +39,6 @@ impl Build {
     }
 }
 const LISTEN: &str = "127.0.0.1:9750";
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A directory that holds this config, and will hold the log.
 fn directory(config: &str) -> TempDir {
@@ -80,7 +79,7 @@ impl<'a> Daemon<'a> {
             if let Ok(Some(status)) = self.child.try_wait() {
                 panic!("the daemon ended: {status}\n{}", self.log());
             }
-            assert!(since.elapsed() < PATIENCE, "the daemon is not ready:\n{}", self.log());
+            assert!(since.elapsed() < patience(), "the daemon is not ready:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
         self
@@ -181,7 +180,7 @@ impl<'a> Daemon<'a> {
             if is(&metrics) {
                 return metrics;
             }
-            assert!(since.elapsed() < PATIENCE, "never {what}:\n{}\n{}", metrics.0, self.log());
+            assert!(since.elapsed() < patience(), "never {what}:\n{}\n{}", metrics.0, self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -195,7 +194,7 @@ impl<'a> Daemon<'a> {
     pub fn get_from(&self, listen: &str, path: &str) -> Option<(u16, String)> {
         self.namespace.enter(|| {
             let mut stream = TcpStream::connect(listen).ok()?;
-            stream.set_read_timeout(Some(PATIENCE)).ok()?;
+            stream.set_read_timeout(Some(patience())).ok()?;
             write!(stream, "GET {path} HTTP/1.1\r\nHost: {listen}\r\nConnection: close\r\n\r\n").ok()?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer).ok()?;
@@ -226,6 +225,19 @@ impl<'a> Daemon<'a> {
         (std::mem::replace(&mut self.pins, PinsDirectory::new()), log)
     }
 
+    /// Writes down what its programs hung on, where someone asks in `POOLWATCH_TEST_HOOKS`: a file.
+    fn tell_hooks(&self) {
+        let Some(file) = std::env::var_os("POOLWATCH_TEST_HOOKS") else { return };
+        let Ok(log) = fs::read_to_string(self.directory.path().join("log")) else { return };
+        let Ok(mut file) = fs::File::options().append(true).create(true).open(file) else { return };
+        for hook in ["tcx", "clsact"] {
+            if log.lines().any(|line| line.contains("attached") && line.contains(&format!("hook=\"{hook}\"")))
+            {
+                let _ = writeln!(file, "{hook}");
+            }
+        }
+    }
+
     /// The end that it comes to by itself.
     pub fn wait(&mut self) -> ExitStatus {
         let since = Instant::now();
@@ -233,7 +245,7 @@ impl<'a> Daemon<'a> {
             if let Some(status) = self.child.try_wait().expect("a child") {
                 return status;
             }
-            assert!(since.elapsed() < PATIENCE, "the daemon does not end:\n{}", self.log());
+            assert!(since.elapsed() < patience(), "the daemon does not end:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -243,6 +255,7 @@ impl Drop for Daemon<'_> {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        self.tell_hooks();
     }
 }
 

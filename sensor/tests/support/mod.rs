@@ -6,6 +6,7 @@
 pub mod daemon;
 pub mod datagrams;
 pub mod hooks;
+pub mod kernel;
 pub mod namespace;
 pub mod nft;
 pub mod prefixes;
@@ -16,7 +17,24 @@ pub mod tun;
 pub mod wire;
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// How long something that is to come true may take.
+pub fn patience() -> Duration {
+    patiently(Duration::from_secs(20))
+}
+
+/// A wait, made longer where `POOLWATCH_TEST_PATIENCE` says by how many times: in an emulator.
+pub fn patiently(wait: Duration) -> Duration {
+    static TIMES: OnceLock<u32> = OnceLock::new();
+    let times = || {
+        let set = std::env::var("POOLWATCH_TEST_PATIENCE");
+        set.map_or(1, |times| times.parse().expect("POOLWATCH_TEST_PATIENCE is a number"))
+    };
+    wait * *TIMES.get_or_init(times)
+}
 
 /// A directory on the bpffs that no one else uses.
 pub struct PinsDirectory(PathBuf);

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use super::patience;
+
 /// Runs a command to its end; a failure is the test's.
 pub fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}: is it installed?"));
@@ -25,9 +27,18 @@ fn said(command: &Command, output: &Output) -> String {
     out.into_owned()
 }
 
+/// A command in the namespace of this name.
+pub fn command_in(namespace: &str, program: &str) -> Command {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net=/run/netns/{namespace}")).arg("--").arg(program);
+    command
+}
+
 /// A network namespace with its loopback up.
 pub struct Namespace {
     pub name: String,
+    /// The namespace at the other end of [`Namespace::pair`].
+    pub peer: Option<String>,
 }
 
 impl Namespace {
@@ -35,7 +46,7 @@ impl Namespace {
     pub fn new(what: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let namespace = Self { name: format!("pw-{}-{number}-{what}", std::process::id()) };
+        let namespace = Self { name: format!("pw-{}-{number}-{what}", std::process::id()), peer: None };
         run(Command::new("ip").args(["netns", "add", &namespace.name]));
         namespace.ip("link set lo up");
         namespace
@@ -44,7 +55,8 @@ impl Namespace {
     /// Two namespaces and a veth pair between them, both ends called `eth0`: 10.77.0.1 and
     /// `fd77::1` on this side, .2 and `::2` on that, which is the gateway to everything.
     pub fn pair() -> (Self, Self) {
-        let (near, far) = (Self::new("near"), Self::new("far"));
+        let (mut near, mut far) = (Self::new("near"), Self::new("far"));
+        (near.peer, far.peer) = (Some(far.name.clone()), Some(near.name.clone()));
         near.ip(&format!("link add eth0 type veth peer name eth0 netns {}", far.name));
         for (namespace, last) in [(&near, 1), (&far, 2)] {
             namespace.ip(&format!("address add 10.77.0.{last}/24 dev eth0"));
@@ -63,9 +75,7 @@ impl Namespace {
 
     /// A command in this namespace.
     pub fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/run/netns/{}", self.name)).arg("--").arg(program);
-        command
+        command_in(&self.name, program)
     }
 
     /// Every packet as it is on the wire, already where TC sees it. TCP makes aggregates whatever
@@ -128,7 +138,7 @@ impl Namespace {
                 if let Ok((mut stream, _)) = tcp.accept() {
                     thread::spawn(move || {
                         let _ = stream.set_nonblocking(false);
-                        let _ = stream.set_read_timeout(Some(Duration::from_secs(20)));
+                        let _ = stream.set_read_timeout(Some(patience()));
                         let mut buffer = vec![0; 65536];
                         while let Ok(len @ 1..) = stream.read(&mut buffer) {
                             if stream.write_all(&buffer[..len]).is_err() {

@@ -1,4 +1,7 @@
 //! The independent count: nftables at the netdev hooks, which see what TC sees.
+//!
+//! Before Linux 5.16 there is none on egress: what leaves is then counted where it arrives, on
+//! ingress of the veth pair's other end. That is the same while every packet is on its own.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -6,7 +9,8 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use super::namespace::{Namespace, run};
+use super::kernel::{Since, has};
+use super::namespace::{Namespace, command_in, run};
 
 /// What one direction of an address or prefix carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,53 +25,78 @@ pub struct Count {
 const ETHERNET_LEN: u64 = 14;
 
 pub struct Nft<'a> {
-    namespace: &'a Namespace,
+    near: &'a str,
+    /// Where what leaves is counted, and whether that is on egress.
+    leaving: (&'a str, Hook),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hook {
+    Ingress,
+    Egress,
 }
 
 impl<'a> Nft<'a> {
     /// Counts on `eth0`, for each name, what goes to and comes from an address or prefix,
     /// by transport (`tcp`, `udp`).
     pub fn count(namespace: &'a Namespace, watched: &[(&str, &str)]) -> Self {
-        let (mut counters, mut ingress, mut egress) = (String::new(), String::new(), String::new());
-        for (name, prefix) in watched {
-            let family = if prefix.contains(':') { "ip6" } else { "ip" };
-            for transport in ["tcp", "udp"] {
-                let counter = format!("{name}_{transport}");
-                let to_string = "writing to a string";
-                writeln!(counters, "counter {counter}_in {{}}\ncounter {counter}_out {{}}").expect(to_string);
-                let rule = format!("meta l4proto {transport} counter name {counter}");
-                writeln!(ingress, "{family} saddr {prefix} {rule}_in").expect(to_string);
-                writeln!(egress, "{family} daddr {prefix} {rule}_out").expect(to_string);
-            }
-        }
-        let rules = format!(
-            "table netdev independent {{\n{counters}\
-             chain ingress {{ type filter hook ingress device \"eth0\" priority 0;\n{ingress}}}\n\
-             chain egress {{ type filter hook egress device \"eth0\" priority 0;\n{egress}}}\n}}\n"
-        );
-        let mut nft = namespace.command("nft");
-        let mut child =
-            nft.args(["-f", "-"]).stdin(Stdio::piped()).spawn().expect("nft: is nftables installed?");
-        child.stdin.take().expect("a pipe").write_all(rules.as_bytes()).expect("nft reads");
-        assert!(child.wait().expect("nft ends").success(), "nft refused:\n{rules}");
-        Self { namespace }
+        let near = namespace.name.as_str();
+        let leaving = if has(Since::NetdevEgress) {
+            (near, Hook::Egress)
+        } else {
+            (namespace.peer.as_deref().expect("a pair, to count at its other end"), Hook::Ingress)
+        };
+        add(near, Hook::Ingress, "in", "saddr", watched);
+        add(leaving.0, leaving.1, "out", "daddr", watched);
+        Self { near, leaving }
     }
 
     pub fn ingress(&self, name: &str, transport: &str) -> Count {
-        self.counter(&format!("{name}_{transport}_in"))
+        counter(self.near, &format!("{name}_{transport}_in"))
     }
 
     pub fn egress(&self, name: &str, transport: &str) -> Count {
-        let count = self.counter(&format!("{name}_{transport}_out"));
-        Count { bytes: count.bytes - ETHERNET_LEN * count.packets, ..count }
+        let (namespace, hook) = self.leaving;
+        let count = counter(namespace, &format!("{name}_{transport}_out"));
+        match hook {
+            Hook::Ingress => count,
+            Hook::Egress => Count { bytes: count.bytes - ETHERNET_LEN * count.packets, ..count },
+        }
     }
+}
 
-    fn counter(&self, name: &str) -> Count {
-        let listing = run(self.namespace.command("nft").args(["-j", "list", "counters"]));
-        let listing: Value = serde_json::from_str(&listing).expect("JSON");
-        let objects = listing["nftables"].as_array().expect("a list");
-        let counter = objects.iter().map(|object| &object["counter"]).find(|counter| counter["name"] == name);
-        let field = |key: &str| counter.expect("the counter is there")[key].as_u64().expect("a number");
-        Count { packets: field("packets"), bytes: field("bytes") }
+/// A table of counters for one way, `in` or `out`, on one hook.
+fn add(namespace: &str, hook: Hook, way: &str, address: &str, watched: &[(&str, &str)]) {
+    let (mut counters, mut rules) = (String::new(), String::new());
+    for (name, prefix) in watched {
+        let family = if prefix.contains(':') { "ip6" } else { "ip" };
+        for transport in ["tcp", "udp"] {
+            let to_string = "writing to a string";
+            let counter = format!("{name}_{transport}_{way}");
+            writeln!(counters, "counter {counter} {{}}").expect(to_string);
+            let rule = format!("{family} {address} {prefix} meta l4proto {transport} counter name {counter}");
+            writeln!(rules, "{rule}").expect(to_string);
+        }
     }
+    let hook = match hook {
+        Hook::Ingress => "ingress",
+        Hook::Egress => "egress",
+    };
+    let table = format!(
+        "table netdev independent_{way} {{\n{counters}\
+         chain counted {{ type filter hook {hook} device \"eth0\" priority 0;\n{rules}}}\n}}\n"
+    );
+    let mut nft = command_in(namespace, "nft");
+    let mut child = nft.args(["-f", "-"]).stdin(Stdio::piped()).spawn().expect("nft: is nftables installed?");
+    child.stdin.take().expect("a pipe").write_all(table.as_bytes()).expect("nft reads");
+    assert!(child.wait().expect("nft ends").success(), "nft refused:\n{table}");
+}
+
+fn counter(namespace: &str, name: &str) -> Count {
+    let listing = run(command_in(namespace, "nft").args(["-j", "list", "counters"]));
+    let listing: Value = serde_json::from_str(&listing).expect("JSON");
+    let objects = listing["nftables"].as_array().expect("a list");
+    let counter = objects.iter().map(|object| &object["counter"]).find(|counter| counter["name"] == name);
+    let field = |key: &str| counter.expect("the counter is there")[key].as_u64().expect("a number");
+    Count { packets: field("packets"), bytes: field("bytes") }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::daemon::Metrics;
 use super::namespace::{Namespace, Server};
 use super::nft::Nft;
+use super::patience;
 
 const TCP_PORT: u16 = 3333;
 const UDP_PORT: u16 = 4444;
@@ -21,8 +22,6 @@ const PORTS: usize = 12_000;
 /// Between two connections of one client, and two exchanges of the lasting one: a daemon that starts
 /// must get its share of the machine.
 const PAUSE: Duration = Duration::from_millis(10);
-/// An answer that does not come in this time fails the test.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the clients of one address opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -130,8 +129,8 @@ fn echo(stream: &mut TcpStream, bytes: usize) {
 }
 
 fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("a connection");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    let stream = TcpStream::connect_timeout(&address, patience()).expect("a connection");
+    stream.set_read_timeout(Some(patience())).expect("a socket");
     stream
 }
 
@@ -162,7 +161,7 @@ fn flows(address: SocketAddr, first_port: u16, stop: &AtomicBool) -> usize {
     let mut opened = 0;
     for port in (first_port..).take(PORTS) {
         let socket = UdpSocket::bind(("0.0.0.0", port)).expect("a socket");
-        socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        socket.set_read_timeout(Some(patience())).expect("a socket");
         socket.connect(address).expect("an address");
         opened += 1;
         for number in 0..=opened % 7 {

@@ -6,13 +6,13 @@
 
 use std::net::UdpSocket;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
 
 use rustix::net::addr::{SocketAddrArg, SocketAddrLen, SocketAddrOpaque};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, bind, send, socket_with};
 use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
 
 use super::namespace::Namespace;
+use super::patience;
 
 /// A packet socket on one interface.
 pub struct Wire(OwnedFd);
@@ -95,7 +95,7 @@ pub struct Arrivals {
 impl Arrivals {
     pub fn new(near: &Namespace, far: &Namespace) -> Self {
         let near = near.enter(|| UdpSocket::bind("10.77.0.1:9").expect("a socket"));
-        near.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket");
+        near.set_read_timeout(Some(patience())).expect("a socket");
         let far = far.enter(|| UdpSocket::bind("10.77.0.2:9").expect("a socket"));
         Self { far, near }
     }
