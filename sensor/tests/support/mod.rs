@@ -25,6 +25,11 @@ impl PinsDirectory {
         Self(PathBuf::from(format!("/sys/fs/bpf/poolwatch-test-{}-{number}", std::process::id())))
     }
 
+    /// One on a bpffs that the test mounted.
+    pub const fn at(path: PathBuf) -> Self {
+        Self(path)
+    }
+
     pub fn path(&self) -> &Path {
         &self.0
     }
