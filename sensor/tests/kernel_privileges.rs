@@ -8,7 +8,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 
@@ -16,8 +16,9 @@ use rustix::process::Signal;
 use sensor::config::Config;
 use sensor::privileges;
 use support::PinsDirectory;
+use support::bpffs::Bpffs;
 use support::daemon::{BINARY, Daemon};
-use support::namespace::{Namespace, run};
+use support::namespace::Namespace;
 use tempfile::TempDir;
 
 const TOP: &str = "interfaces = [\"eth*\"]\n";
@@ -122,45 +123,15 @@ fn with_what_it_keeps_it_attaches_reloads_is_taken_over_and_detaches() {
     }
 }
 
-/// A bpffs of its own, which belongs to the user that owns nothing.
-struct UsersBpffs(TempDir);
-
-impl UsersBpffs {
-    fn mount() -> Self {
-        let directory = TempDir::new().expect("a directory");
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("a directory");
-        let mount = Self(directory);
-        fs::create_dir(mount.path()).expect("a directory");
-        run(Command::new("mount").args(["-t", "bpf", "-o", "mode=0700", "bpf"]).arg(mount.path()));
-        chown(mount.path(), Some(USER), Some(USER)).expect("it belongs to the user");
-        mount
-    }
-
-    fn path(&self) -> PathBuf {
-        self.0.path().join("bpf")
-    }
-
-    /// The binary, where the user may execute it.
-    fn binary(&self) -> PathBuf {
-        let binary = self.0.path().join("poolwatch");
-        fs::copy(BINARY, &binary).expect("a copy");
-        fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).expect("it can be executed");
-        binary
-    }
-}
-
-impl Drop for UsersBpffs {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.path()).output();
-    }
-}
-
 #[test]
 fn as_a_user_of_its_own_with_three_ambient_capabilities_it_lives_a_whole_life() {
     const CAPABILITIES: &str = "-all,+bpf,+net_admin,+perfmon";
     let (near, _far) = Namespace::pair();
-    let bpffs = UsersBpffs::mount();
-    let binary = bpffs.binary();
+    let bpffs = Bpffs::mount(USER, 0o700);
+    // Where the user may execute it.
+    let binary = bpffs.beside("poolwatch");
+    fs::copy(BINARY, &binary).expect("a copy");
+    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).expect("a mode");
     let user = format!("{USER}");
     let start = |pins, arguments: &[&str]| {
         let line = [
@@ -172,7 +143,7 @@ fn as_a_user_of_its_own_with_three_ambient_capabilities_it_lives_a_whole_life() 
         .concat();
         Daemon::spawn_by(&near, &line, pins, TOP).ready()
     };
-    let daemon = start(PinsDirectory::at(bpffs.path().join("poolwatch")), &[]);
+    let daemon = start(bpffs.pins(), &[]);
     send_one(&near);
     follows_an_interface(&near, &daemon, "eth7");
     reloads(&daemon);

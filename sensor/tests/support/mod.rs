@@ -3,10 +3,12 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub mod bpffs;
 pub mod daemon;
 pub mod namespace;
 pub mod nft;
 pub mod prefixes;
+pub mod refusal;
 pub mod series;
 pub mod tcpreplay;
 pub mod tun;
