@@ -204,7 +204,8 @@ fn however_many_clients_never_finish_the_oldest_makes_room_and_the_next_is_answe
             .collect();
         let since = Instant::now();
         assert_eq!(server.get("/healthz").code, 200, "{description}");
-        assert!(since.elapsed() < HEAD_TIME, "{description}: only when the others' time was over");
+        // As long as it takes on a busy machine, and less than the others would have kept it waiting.
+        assert!(since.elapsed() < PATIENCE, "{description}: only when the others' time was over");
         drop(stuck);
     }
 }

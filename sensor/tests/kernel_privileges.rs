@@ -102,7 +102,7 @@ fn every_thread_of_a_daemon_that_root_started_keeps_three_capabilities_and_can_g
 
 #[test]
 fn with_what_it_keeps_it_attaches_reloads_is_taken_over_and_detaches() {
-    for attach in ["tcx", "clsact"] {
+    for attach in ["auto", "clsact"] {
         let (near, _far) = Namespace::pair();
         let top = format!("{TOP}attach = \"{attach}\"\n");
         let daemon = Daemon::start_on(&near, PinsDirectory::new(), &top, "", &[]);
@@ -185,7 +185,7 @@ fn a_feed_that_only_another_user_may_read_is_refused_at_the_start_and_by_check_n
     fs::write(&feed, "198.51.100.0/24\n").expect("a feed");
     let lists =
         format!("[[watchlist]]\nname = \"list\"\n[[watchlist.feed]]\npath = \"{}\"\n", feed.display());
-    let refused = format!("{}: cannot be read, though by root, ", feed.display());
+    let refused = format!("{}: cannot be read, though by root: ", feed.display());
     let owned_by = |user, mode| {
         chown(&feed, Some(user), Some(user)).expect("an owner");
         fs::set_permissions(&feed, fs::Permissions::from_mode(mode)).expect("a mode");

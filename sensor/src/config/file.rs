@@ -40,7 +40,8 @@ pub(crate) fn open_regular(path: &Path) -> anyhow::Result<File> {
 fn cannot_be_read(path: &Path, error: Errno) -> String {
     let named = format!("{}: cannot be read", path.display());
     if error == Errno::ACCESS && geteuid().is_root() {
-        return named + ", though by root, because its mode or a directory's does not let root in";
+        return named
+            + ", though by root: poolwatch reads with no power over files, so its owner or mode, or a directory's, must let root in";
     }
     named
 }
