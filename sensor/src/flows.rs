@@ -3,7 +3,11 @@
 //!
 //! The kernel's LRU evicts without a word. What it evicted follows from what it was given: a
 //! flow that was there and is not, and had not ended, was evicted; so was one that came and went
-//! between two sweeps.
+//! between two sweeps. `evicted = created − ended − alive` is exact when the table is at rest, and
+//! never too high while it is not.
+//!
+//! Between two sweeps, and while no daemon runs, nobody sees how a flow stood that leaves: one that
+//! ends and leaves within that time counts as evicted. Nothing leaves before the table is full.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;

@@ -2,8 +2,11 @@
 //! anything.
 //!
 //! A connection carries one request and is over after [`CONNECTION_TIME`] whatever its client does,
-//! so that no client, silent or slow, can hold more than one place of [`CONNECTIONS_MAX`] for long.
+//! and when there are [`CONNECTIONS_MAX`] the oldest makes room for the next: however many clients
+//! are silent or slow, who comes with a request is heard at once. Answers that read the kernel's maps
+//! are made [`ANSWERS_MAX`] at a time, whether or not somebody still waits for them.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +21,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::metrics::{self, Process};
@@ -28,8 +32,10 @@ use crate::state::{Standing, State};
 /// Content type of the text format (prometheus.io, exposition formats).
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Connections at a time; who comes next waits in the listener's queue until one ends.
+/// Connections at a time; for who comes next the oldest is hung up on.
 pub const CONNECTIONS_MAX: usize = 64;
+/// Answers from the kernel's maps that are made at a time; the others wait.
+pub const ANSWERS_MAX: usize = 4;
 /// From a connection's first byte to the last of its answer.
 pub const CONNECTION_TIME: Duration = Duration::from_secs(10);
 /// From a connection's first byte to the last of the request's head: clients that never finish
@@ -44,6 +50,23 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 struct Shared {
     state: Arc<State>,
     process: Arc<Process>,
+    answers: Arc<Semaphore>,
+}
+
+impl Shared {
+    /// Makes an answer on a thread where it may take its time.
+    async fn read<T: Send + 'static>(
+        self,
+        make: impl FnOnce(&State, &Process) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let place = self.answers.acquire_owned().await?;
+        let answer = tokio::task::spawn_blocking(move || {
+            // Kept to the end, also when the client is gone.
+            let _place = place;
+            make(&self.state, &self.process)
+        });
+        answer.await?
+    }
 }
 
 /// Answers on `listener` until `stop` changes; answers that are under way then are still given.
@@ -52,15 +75,15 @@ pub async fn serve(listener: TcpListener, state: Arc<State>, mut stop: watch::Re
     let mut http = http1::Builder::new();
     http.keep_alive(false).max_buf_size(HEAD_MAX_BYTES);
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let open = GracefulShutdown::new();
+    let graceful = GracefulShutdown::new();
+    let mut open = VecDeque::new();
     loop {
         let accepted = tokio::select! {
             // An error means that the sender is gone, which is a stop as well.
             _ = stop.changed() => break,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = listener.accept() => accepted,
         };
-        let (stream, place) = match accepted {
+        let (stream, _) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!("taking an HTTP connection: {error:#}");
@@ -68,26 +91,25 @@ pub async fn serve(listener: TcpListener, state: Arc<State>, mut stop: watch::Re
                 continue;
             }
         };
-        let connection = open.watch(http.serve_connection(TokioIo::new(stream), service.clone()));
-        tokio::spawn(async move {
-            // A client that breaks off, or is too slow, has itself to blame.
-            let _ = timeout(CONNECTION_TIME, connection).await;
-            drop(place);
-        });
+        make_room(&mut open);
+        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service.clone()));
+        // A client that breaks off, or is too slow, has itself to blame.
+        let task = tokio::spawn(async move { drop(timeout(CONNECTION_TIME, connection).await) });
+        open.push_back(task.abort_handle());
     }
     drop(listener);
-    open.shutdown().await;
+    graceful.shutdown().await;
     Ok(())
 }
 
-/// The next connection, when there is a place for it.
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> Result<(TcpStream, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, place))
+/// Forgets connections that are over, and ends the oldest where that is not enough.
+fn make_room(open: &mut VecDeque<AbortHandle>) {
+    open.retain(|connection| !connection.is_finished());
+    if open.len() >= CONNECTIONS_MAX
+        && let Some(oldest) = open.pop_front()
+    {
+        oldest.abort();
+    }
 }
 
 fn router(state: Arc<State>) -> Router {
@@ -98,7 +120,11 @@ fn router(state: Arc<State>) -> Router {
         .route("/readyz", get(readyz))
         .route("/api/v1/interfaces", get(interfaces))
         .route("/api/v1/targets", get(targets))
-        .with_state(Shared { state, process: Arc::new(Process::default()) })
+        .with_state(Shared {
+            state,
+            process: Arc::new(Process::default()),
+            answers: Arc::new(Semaphore::new(ANSWERS_MAX)),
+        })
 }
 
 async fn index() -> Response {
@@ -109,11 +135,9 @@ async fn index() -> Response {
 }
 
 async fn metrics(Extract(shared): Extract<Shared>) -> Response {
-    let rendered = tokio::task::spawn_blocking(move || metrics::text(&shared.state, &shared.process)).await;
-    match rendered {
-        Ok(Ok(text)) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
-        Ok(Err(error)) => failed(&error),
-        Err(error) => failed(&error.into()),
+    match shared.read(metrics::text).await {
+        Ok(text) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
+        Err(error) => failed(&error),
     }
 }
 
@@ -168,13 +192,13 @@ struct TargetView {
 }
 
 async fn targets(Extract(shared): Extract<Shared>) -> Response {
-    let read = tokio::task::spawn_blocking(move || {
-        let watched = shared.state.watched.get();
+    let read = shared.read(|state, _| {
+        let watched = state.watched.get();
         watched
             .slots
             .iter()
             .map(|slot| {
-                let totals = shared.state.kernel.totals(slot.index)?;
+                let totals = state.kernel.totals(slot.index)?;
                 Ok(TargetView {
                     watchlist: slot.watchlist.clone(),
                     target: slot.target.clone(),
@@ -190,9 +214,8 @@ async fn targets(Extract(shared): Extract<Shared>) -> Response {
             .collect::<Result<Vec<_>>>()
     });
     match read.await {
-        Ok(Ok(views)) => Json(views).into_response(),
-        Ok(Err(error)) => failed(&error),
-        Err(error) => failed(&error.into()),
+        Ok(views) => Json(views).into_response(),
+        Err(error) => failed(&error),
     }
 }
 

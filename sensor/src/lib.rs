@@ -10,6 +10,7 @@ pub mod feeds;
 pub mod flows;
 pub mod http;
 pub mod metrics;
+pub mod privileges;
 pub mod replay;
 pub mod selection;
 pub mod state;

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use sensor::cli::{Cli, Command};
 use sensor::commands;
+use sensor::privileges;
 use sensor::replay::text::printable;
 use tracing_subscriber::EnvFilter;
 
@@ -37,6 +38,7 @@ fn dispatch(cli: Cli) -> Result<bool> {
         Command::Run(args) => {
             drop(out);
             log_to_stderr();
+            privileges::before_reading()?;
             runtime()?.block_on(commands::run::run(commands::run::Options {
                 config,
                 interfaces: args.interface,
@@ -45,7 +47,10 @@ fn dispatch(cli: Cli) -> Result<bool> {
             }))?;
             return Ok(true);
         }
-        Command::Check => commands::check::check(config.as_deref(), &mut out).map(|()| true),
+        Command::Check => {
+            privileges::before_reading()?;
+            commands::check::check(config.as_deref(), &mut out).map(|()| true)
+        }
         Command::Replay(args) => {
             commands::replay::replay(config.as_deref(), args.format, &args.files, &mut out, &mut io::stderr())
         }

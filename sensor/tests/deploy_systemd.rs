@@ -80,6 +80,10 @@ fn the_service_holds_the_three_capabilities_of_the_design_and_can_gain_no_other(
     assert_eq!(assigned(&unit, "CapabilityBoundingSet"), three);
     assert_eq!(assigned(&unit, "AmbientCapabilities"), three);
     assert_eq!(assigned(&unit, "NoNewPrivileges"), ["yes"]);
+    let calls = assigned(&unit, "SystemCallFilter").join(" ");
+    for call in ["bpf", "capset", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"] {
+        assert!(calls.split(' ').any(|allowed| allowed == call), "{call}: it gives up the rest by itself");
+    }
 }
 
 #[test]

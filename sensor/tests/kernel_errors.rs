@@ -7,36 +7,13 @@ use std::fs;
 use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 
-use aya::programs::{SchedClassifier, TcAttachType};
 use rustix::process::Signal;
 use support::PinsDirectory;
 use support::daemon::Daemon;
-use support::kernel::{self, Since};
-use support::namespace::{Namespace, run};
+use support::namespace::Namespace;
+use support::refusal::{nothing_is_attached, refuses};
 
 const TOP: &str = "interfaces = [\"eth0\"]";
-
-fn nothing_is_attached(near: &Namespace) {
-    for direction in [TcAttachType::Ingress, TcAttachType::Egress] {
-        if kernel::has(Since::Tcx) {
-            let programs = near
-                .enter(|| SchedClassifier::query_tcx("eth0", direction).expect("TCX can be asked").1.len());
-            assert_eq!(programs, 0);
-        }
-    }
-    let qdiscs = run(near.command("tc").args(["qdisc", "show", "dev", "eth0"]));
-    assert!(!qdiscs.contains("clsact"), "{qdiscs}");
-}
-
-/// It ends with exit 1 and this in its log, and leaves nothing.
-fn refuses(near: &Namespace, mut daemon: Daemon, what: &str) {
-    assert_eq!(daemon.wait().code(), Some(1), "{}", daemon.log());
-    let log = daemon.log();
-    let last = log.lines().last().expect("it says why");
-    assert!(last.starts_with("poolwatch: ") && last.contains(what), "{log}");
-    nothing_is_attached(near);
-    assert!(!daemon.pins.path().exists(), "no pins are left");
-}
 
 #[test]
 fn a_busy_port_is_named() {

@@ -12,13 +12,13 @@ use rustix::process::Signal;
 use support::PinsDirectory;
 use support::daemon::{Daemon, Metrics};
 use support::hooks::{Ours, handles};
+use support::kernel::{self, Since};
 use support::namespace::{Namespace, run};
+use support::{patience, patiently};
 
-const HOOKS: [&str; 2] = ["tcx", "clsact"];
 const REATTACHED: &str = "poolwatch_reattached_total";
 /// The daemon looks every 10 s by itself; what is announced, it looks at well before.
 const PROMPT: Duration = Duration::from_secs(5);
-const IN_ANY_CASE: Duration = Duration::from_secs(20);
 
 fn config(hook: &str) -> String {
     format!("interfaces = [\"eth0\"]\nattach = \"{hook}\"")
@@ -87,7 +87,7 @@ fn filters_that_someone_removes_are_put_back_at_once_and_counted_for_good() {
     ];
     for (count, removal) in (1..).zip(removals) {
         tc(&near, removal);
-        until(&near, Ours::ON_CLSACT, PROMPT, || daemon.log());
+        until(&near, Ours::ON_CLSACT, patiently(PROMPT), || daemon.log());
         let metrics = daemon.wait_for("the count", |metrics| metrics.sum(REATTACHED, &[]) == count);
         let before = sent(&metrics);
         send(&near, 5);
@@ -110,11 +110,14 @@ fn filters_that_someone_removes_are_put_back_at_once_and_counted_for_good() {
 
 #[test]
 fn links_that_someone_detaches_are_put_back_and_counted() {
+    if kernel::lacks(Since::Tcx) {
+        return;
+    }
     let (near, _far) = Namespace::pair();
     let daemon = Daemon::start_on(&near, PinsDirectory::new(), &config("tcx"), "", &[]);
     let links = written(&daemon.pins);
     run(std::process::Command::new("bpftool").args(["link", "detach", "pinned"]).arg(&links[0]));
-    until(&near, Ours::ON_TCX, IN_ANY_CASE, || daemon.log());
+    until(&near, Ours::ON_TCX, patience(), || daemon.log());
     daemon.wait_for("the count", |metrics| metrics.sum(REATTACHED, &[]) == 1);
     for link in written(&daemon.pins) {
         fs::remove_file(link).expect("a link's pin");
@@ -140,7 +143,7 @@ fn a_handle_that_someone_else_took_is_theirs_and_another_is_ours() {
     let theirs = || run(near.command("tc").args(["filter", "show", "dev", "eth0", "egress"]));
     let before = theirs();
     daemon.signal(Signal::CONT);
-    until(&near, Ours::ON_CLSACT, PROMPT, || daemon.log());
+    until(&near, Ours::ON_CLSACT, patiently(PROMPT), || daemon.log());
     assert_eq!(handles(&near, "eth0", "egress"), ["0x706f6f6d"]);
     assert_eq!(notes(&daemon.pins).len(), 2, "one a direction");
     let (status, _, log) = daemon.stop();
@@ -172,14 +175,14 @@ fn a_kill_between_the_note_and_the_filter_leaves_what_the_next_daemon_completes(
 
 #[test]
 fn kills_while_it_attaches_never_leave_a_program_twice_nor_one_that_nobody_knows() {
-    for hook in HOOKS {
+    for hook in kernel::hooks() {
         let (near, _far) = Namespace::pair();
         let (top, mut pins) = (config(hook), PinsDirectory::new());
         for round in 0..10 {
             let daemon = Daemon::spawn(&near, pins, &top, "", &[]);
             // Killed at the sight of the first program, or a moment later.
             let since = Instant::now();
-            while Ours::on_one(&near, "eth0", hook).most() == 0 && since.elapsed() < IN_ANY_CASE {}
+            while Ours::on_one(&near, "eth0", hook).most() == 0 && since.elapsed() < patience() {}
             std::thread::sleep(Duration::from_micros(300 * (round % 4)));
             pins = kill(daemon);
             assert!(Ours::on(&near, "eth0").most() <= 1, "{hook}: {:?}", Ours::on(&near, "eth0"));
@@ -200,6 +203,9 @@ fn kills_while_it_attaches_never_leave_a_program_twice_nor_one_that_nobody_knows
 
 #[test]
 fn a_config_that_asks_for_the_other_hook_moves_the_programs_and_leaves_nothing_on_the_first() {
+    if kernel::lacks(Since::Tcx) {
+        return;
+    }
     let (near, _far) = Namespace::pair();
     let mut pins = PinsDirectory::new();
     let steps = [
@@ -227,6 +233,9 @@ fn a_config_that_asks_for_the_other_hook_moves_the_programs_and_leaves_nothing_o
 
 #[test]
 fn programs_on_both_hooks_of_an_interface_become_those_of_one() {
+    if kernel::lacks(Since::Tcx) {
+        return;
+    }
     for (how, expected) in [("auto", Ours::ON_TCX), ("clsact", Ours::ON_CLSACT)] {
         let (near, _far) = Namespace::pair();
         let tcx = Daemon::start_on(&near, PinsDirectory::new(), &config("tcx"), "", &[]).stop().1;

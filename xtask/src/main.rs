@@ -129,6 +129,21 @@ mod tests {
     }
 
     #[test]
+    fn each_test_that_the_readme_names_is_there() {
+        let root = cargo::root();
+        let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+        let (_, table) = readme.split_once("| proven by |").unwrap();
+        let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+        let named: Vec<(&str, &str)> =
+            rows.flat_map(|row| row.split('`')).filter_map(|word| word.split_once("::")).collect();
+        assert!(named.len() > 30, "{named:?}");
+        for (file, test) in named {
+            let text = std::fs::read_to_string(root.join(format!("sensor/tests/{file}.rs"))).unwrap();
+            assert!(text.contains(&format!("fn {test}()")), "{file}::{test} is not there");
+        }
+    }
+
+    #[test]
     fn options_of_the_sensor_pass_with_and_without_the_two_dashes() {
         for line in [
             ["xtask", "run", "--", "--interface", "eth0"].as_slice(),

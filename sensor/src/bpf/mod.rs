@@ -19,7 +19,7 @@ pub mod tables;
 
 use std::collections::HashMap;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::Object;
@@ -37,13 +37,6 @@ use tables::Tables;
 
 /// The kernel half, as the build embedded it.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/poolwatch-kernel"));
-
-/// Capabilities that the daemon needs, and what it says when one is missing.
-const CAPABILITIES: [(caps::Capability, &str); 3] = [
-    (caps::Capability::CAP_BPF, "CAP_BPF"),
-    (caps::Capability::CAP_NET_ADMIN, "CAP_NET_ADMIN"),
-    (caps::Capability::CAP_PERFMON, "CAP_PERFMON"),
-];
 
 /// The kernel half in the kernel: its maps to read, and its programs to attach.
 pub struct Loaded {
@@ -188,26 +181,4 @@ fn capacities(limits: &Limits) -> Vec<Capacity> {
     let sized =
         [(map::TARGETS, targets), (map::TOTALS, targets), (map::FINDINGS, targets), (map::FLOWS, flows)];
     sized.into_iter().map(|(map, (key, entries))| Capacity { map, entries, key }).collect()
-}
-
-/// Refuses to start halfway: every capability is there, or the first that is not is named.
-pub fn check_capabilities() -> Result<()> {
-    let held = caps::read(None, caps::CapSet::Effective).context("reading this process' capabilities")?;
-    // Before 5.8 there was only this one, and it still stands for the two newer ones.
-    let admin = held.contains(&caps::Capability::CAP_SYS_ADMIN);
-    let missing: Vec<_> = CAPABILITIES
-        .iter()
-        .filter(|(capability, _)| {
-            let by_admin = admin && *capability != caps::Capability::CAP_NET_ADMIN;
-            !held.contains(capability) && !by_admin
-        })
-        .map(|(_, name)| *name)
-        .collect();
-    ensure!(
-        missing.is_empty(),
-        "missing {}: run as root, through the systemd unit, or give the binary its capabilities \
-         (setcap cap_bpf,cap_net_admin,cap_perfmon+ep)",
-        missing.join(", ")
-    );
-    Ok(())
 }

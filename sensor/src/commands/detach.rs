@@ -7,10 +7,10 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::bpf::attach::{attached, detach_all};
-use crate::bpf::check_capabilities;
 use crate::bpf::interfaces::Netlink;
 use crate::bpf::pins::Pins;
 use crate::config::Config;
+use crate::privileges::check_capabilities;
 
 /// Nothing there to remove is as good as removed.
 pub async fn detach(config: Option<&Path>, out: &mut impl Write) -> Result<()> {

@@ -1,5 +1,6 @@
 //! `poolwatch run`: the daemon's event loop. It starts with exactly what `check` validates, then
-//! the port, then the pins, then the kernel; only then is anything attached.
+//! the port, then the pins, then the kernel; only then is anything attached, and what privileges
+//! are left over by then are laid down.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,11 +14,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::bpf::check_capabilities;
 use crate::bpf::interfaces::{self, Change};
 use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::http;
+use crate::privileges;
 use crate::selection::Wanted;
 use crate::state::Standing;
 use crate::watchlists::Watchlists;
@@ -51,7 +52,7 @@ pub async fn run(options: Options) -> Result<()> {
     let interfaces = if options.interfaces.is_empty() { &config.interfaces } else { &options.interfaces };
     let wanted = interfaces.iter().map(|text| Wanted::parse(text)).collect::<Result<Vec<_>>>()?;
     let lists = Watchlists::load(&config)?;
-    check_capabilities()?;
+    privileges::check_capabilities()?;
 
     let listen = options.listen.unwrap_or(config.http.listen);
     let listener = TcpListener::bind(listen).await.with_context(|| format!("http.listen: {listen}"))?;
@@ -62,7 +63,8 @@ pub async fn run(options: Options) -> Result<()> {
     let mut daemon = Daemon::load(options.config, &config, wanted, lists)?;
     daemon.require_named(&options.interfaces).await?;
     let mut changes = interfaces::changes()?;
-    if let Err(error) = start(&mut daemon).await {
+    let started = start(&mut daemon).await.and_then(|()| privileges::before_serving(&config));
+    if let Err(error) = started {
         daemon.give_up().await?;
         return Err(error);
     }

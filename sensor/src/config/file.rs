@@ -7,6 +7,8 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::geteuid;
 
 /// Largest config file, in bytes.
 const SIZE_MAX: u64 = 16 << 20;
@@ -19,8 +21,9 @@ pub(crate) fn open_regular(path: &Path) -> anyhow::Result<File> {
     // NONBLOCK: opening a fifo must not wait for its writer.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file: File = rustix::fs::open(path, flags, Mode::empty())
-        .map_err(std::io::Error::from)
-        .with_context(|| format!("{}: cannot be read", path.display()))?
+        .map_err(|error| {
+            anyhow::Error::new(std::io::Error::from(error)).context(cannot_be_read(path, error))
+        })?
         .into();
     let kind = file.metadata().with_context(|| format!("{}: cannot be read", path.display()))?.file_type();
     ensure!(
@@ -30,6 +33,17 @@ pub(crate) fn open_regular(path: &Path) -> anyhow::Result<File> {
         if kind.is_dir() { "a directory" } else { "a device, fifo or socket" },
     );
     Ok(file)
+}
+
+/// The daemon lays root's power over other users' files down before it reads any, since it would
+/// not have it at a reload; whoever is root and refused will want to know.
+fn cannot_be_read(path: &Path, error: Errno) -> String {
+    let named = format!("{}: cannot be read", path.display());
+    if error == Errno::ACCESS && geteuid().is_root() {
+        return named
+            + ", though by root: poolwatch reads with no power over files, so its owner or mode, or a directory's, must let root in";
+    }
+    named
 }
 
 /// The whole text of a config file.

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use tempfile::TempDir;
 use super::namespace::Namespace;
 use super::{PinsDirectory, patience};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_poolwatch");
+pub const BINARY: &str = env!("CARGO_BIN_EXE_poolwatch");
 
 /// Which build of poolwatch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +44,8 @@ const LISTEN: &str = "127.0.0.1:9750";
 /// A directory that holds this config, and will hold the log.
 fn directory(config: &str) -> TempDir {
     let directory = TempDir::new().expect("a directory");
+    // A daemon may run as a user of its own.
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("a directory");
     fs::write(directory.path().join("poolwatch.toml"), config).expect("a config");
     directory
 }
@@ -72,17 +75,22 @@ impl<'a> Daemon<'a> {
         Self::spawn(namespace, pins, top, tables, arguments).ready()
     }
 
-    /// Waits until it is.
+    /// Waits until it is ready.
     pub fn ready(mut self) -> Self {
+        self.ready_at(LISTEN);
+        self
+    }
+
+    /// The same of a daemon that listens elsewhere.
+    pub fn ready_at(&mut self, listen: &str) {
         let since = Instant::now();
-        while self.get("/readyz").is_none_or(|(code, _)| code != 200) {
+        while self.get_from(listen, "/readyz").is_none_or(|(code, _)| code != 200) {
             if let Ok(Some(status)) = self.child.try_wait() {
                 panic!("the daemon ended: {status}\n{}", self.log());
             }
             assert!(since.elapsed() < patience(), "the daemon is not ready:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
-        self
     }
 
     /// Starts one, ready or not.
@@ -124,9 +132,15 @@ impl<'a> Daemon<'a> {
 
     /// Starts one through another program, which takes something away from it.
     pub fn spawn_through(namespace: &'a Namespace, through: &[&str], pins: PinsDirectory, top: &str) -> Self {
+        let through = [through, &[BINARY, "run"]].concat();
+        Self::spawn_by(namespace, &through, pins, top)
+    }
+
+    /// Starts one by a command line of the test's own, which ends in the binary and `run`.
+    pub fn spawn_by(namespace: &'a Namespace, line: &[&str], pins: PinsDirectory, top: &str) -> Self {
         let directory = directory(&format!("{top}[state]\npins = \"{}\"\n", pins.path().display()));
-        let mut command = namespace.command(through[0]);
-        command.args(&through[1..]).arg(BINARY).arg("run");
+        let mut command = namespace.command(line[0]);
+        command.args(&line[1..]);
         Self::wait_on(namespace, pins, directory, command)
     }
 

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub mod bpffs;
 pub mod daemon;
 pub mod datagrams;
 pub mod hooks;
@@ -10,6 +11,7 @@ pub mod kernel;
 pub mod namespace;
 pub mod nft;
 pub mod prefixes;
+pub mod refusal;
 pub mod series;
 pub mod tcpreplay;
 pub mod traffic;
@@ -44,6 +46,11 @@ impl PinsDirectory {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         Self(PathBuf::from(format!("/sys/fs/bpf/poolwatch-test-{}-{number}", std::process::id())))
+    }
+
+    /// One on a bpffs that the test mounted.
+    pub const fn at(path: PathBuf) -> Self {
+        Self(path)
     }
 
     pub fn path(&self) -> &Path {
