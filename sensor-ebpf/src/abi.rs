@@ -298,6 +298,29 @@ pub struct TargetName {
     pub target: [u8; NAME_MAX + 1],
 }
 
+impl Totals {
+    /// The sum of two CPUs' entries; the later of their sightings.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        let mut sum = *self;
+        for (mine, theirs) in sum.packets.iter_mut().zip(other.packets) {
+            add_all(mine, &theirs);
+        }
+        for (mine, theirs) in sum.bytes.iter_mut().zip(other.bytes) {
+            add_all(mine, &theirs);
+        }
+        for (mine, theirs) in sum.connections.iter_mut().zip(other.connections) {
+            add_all(mine, &theirs);
+        }
+        for (mine, theirs) in sum.established.iter_mut().zip(other.established) {
+            add_all(mine, &theirs);
+        }
+        sum.joined += other.joined;
+        sum.last_seen_ns = sum.last_seen_ns.max(other.last_seen_ns);
+        sum
+    }
+}
+
 /// Adds each count to its namesake.
 fn add_all(mine: &mut [u64], theirs: &[u64]) {
     for (mine, theirs) in mine.iter_mut().zip(theirs) {

@@ -90,7 +90,13 @@ fn flap_and_make_anew(hook: &str) {
         Count { packets, bytes }
     };
     daemon.wait_for("what came back last", |_| counted("ingress") == nft.ingress("far", "udp"));
-    assert_eq!(counted("egress"), nft.egress("far", "udp"));
+    let (ours, theirs) = (counted("egress"), nft.egress("far", "udp"));
+    if kernel::has(Since::NetdevEgress) {
+        assert_eq!(ours, theirs);
+    } else {
+        // Counted at the other end: what left while that was down did not arrive.
+        assert!(ours.packets >= theirs.packets, "{ours:?} {theirs:?}");
+    }
     assert!(nft.ingress("far", "udp").packets > 5 * FLAPS as u64, "there was traffic");
     drop(server);
 

@@ -1,8 +1,6 @@
 //! TOTALS of a poolwatch that never was: the same counters in another order, with one more among
 //! them, and slots given out from the last to the first. The test of upgrades builds it.
 
-use super::add_all;
-
 pub const SCHEMA: u32 = 1_000_003;
 
 /// The order in which slots are given to targets.
@@ -22,30 +20,6 @@ pub struct Totals {
     pub bytes: [[u64; 4]; 2],
     pub connections: [[u64; 2]; 2],
     pub packets: [[u64; 4]; 2],
-}
-
-impl Totals {
-    /// The sum of two CPUs' entries; the later of their sightings.
-    #[must_use]
-    pub fn plus(&self, other: &Self) -> Self {
-        let mut sum = *self;
-        for (mine, theirs) in sum.packets.iter_mut().zip(other.packets) {
-            add_all(mine, &theirs);
-        }
-        for (mine, theirs) in sum.bytes.iter_mut().zip(other.bytes) {
-            add_all(mine, &theirs);
-        }
-        for (mine, theirs) in sum.connections.iter_mut().zip(other.connections) {
-            add_all(mine, &theirs);
-        }
-        for (mine, theirs) in sum.established.iter_mut().zip(other.established) {
-            add_all(mine, &theirs);
-        }
-        sum.joined += other.joined;
-        sum.made_up += other.made_up;
-        sum.last_seen_ns = sum.last_seen_ns.max(other.last_seen_ns);
-        sum
-    }
 }
 
 const _: () = assert!(size_of::<Totals>() == 27 * 8);

@@ -3,6 +3,9 @@
 
 #![allow(clippy::needless_pass_by_value, reason = "the signature that the macro asks for")]
 
+#[path = "../kernel/object.rs"]
+mod object;
+
 use aya_ebpf::macros::{classifier, map};
 use aya_ebpf::maps::{Array, ProgramArray};
 use aya_ebpf::programs::TcContext;
@@ -83,15 +86,4 @@ fn write(context: &TcContext, at: u32, halves: &[u16]) -> Option<()> {
         unsafe { (start as *mut u16).add(index).write(*half) };
     }
     Some(())
-}
-
-/// Read by the kernel: some helpers are for GPL-compatible programs only.
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
-
-/// As in poolwatch's own object: a reachable panic becomes a loop, which the verifier refuses.
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo) -> ! {
-    loop {}
 }

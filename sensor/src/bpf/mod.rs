@@ -23,7 +23,7 @@ use anyhow::{Context, Result};
 use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::Object;
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sensor_ebpf::abi::{Own, Totals, map, numbered, program};
 use tokio::sync::Mutex;
 
@@ -117,7 +117,7 @@ pub fn load(pins: &Pins, limits: &Limits, targets: &[(&str, &str)]) -> Result<(P
         // What BTF describes is not pinned by itself.
         .map_pin_path(map::TABLES, pins.maps().join(map::TABLES))
         .load(OBJECT)
-        .context("the kernel refused the maps of the kernel half")?;
+        .with_context(|| format!("the kernel refused the maps of the kernel half{}", locked_memory()))?;
     for name in program::ETHERNET.iter().chain(&program::IP) {
         let program: &mut SchedClassifier =
             ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
@@ -165,6 +165,17 @@ fn allow_locked_memory() {
     let unlimited = Rlimit { current: None, maximum: None };
     if let Err(error) = setrlimit(Resource::Memlock, unlimited) {
         tracing::debug!("RLIMIT_MEMLOCK stays: {error}");
+    }
+}
+
+/// What may be the matter when a map is refused.
+fn locked_memory() -> String {
+    match getrlimit(Resource::Memlock).current {
+        Some(bytes) => format!(
+            " (before Linux 5.11 maps count against RLIMIT_MEMLOCK, which is {bytes} bytes: `LimitMEMLOCK=infinity` \
+             in the unit, or `ulimit -l unlimited`, lifts it)"
+        ),
+        None => String::new(),
     }
 }
 
