@@ -34,6 +34,8 @@ fn where_no_bpffs_is_mounted_root_mounts_one_and_who_may_not_is_told_how() {
     assert_eq!(daemon.get("/readyz").expect("it answers").0, 200);
     drop(daemon);
 
+    // Elsewhere: filters on clsact outlive the bpffs that they were noted on.
+    let (near, _far) = Namespace::pair();
     // By its path: a shell of busybox has a poorer one of its own.
     let admin = ["/usr/bin/setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin"];
     let through = [after(mounted).as_slice(), &admin].concat();

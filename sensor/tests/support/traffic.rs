@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::daemon::Metrics;
 use super::namespace::{Namespace, Server};
 use super::nft::Nft;
-use super::patience;
+use super::{patience, patiently};
 
 const TCP_PORT: u16 = 3333;
 const UDP_PORT: u16 = 4444;
@@ -143,7 +143,7 @@ fn connections(address: SocketAddr, _: u16, stop: &AtomicBool) -> usize {
         stream.shutdown(std::net::Shutdown::Write).expect("it ends");
         // The other side's end, so that nothing of it is still under way.
         assert_eq!(stream.read(&mut [0]).expect("the end"), 0);
-        thread::sleep(PAUSE);
+        thread::sleep(patiently(PAUSE));
     }
     opened
 }
@@ -152,7 +152,7 @@ fn one_connection(address: SocketAddr, _: u16, stop: &AtomicBool) -> usize {
     let mut stream = connect(address);
     while !stop.load(Ordering::Relaxed) {
         echo(&mut stream, 1_000);
-        thread::sleep(PAUSE);
+        thread::sleep(patiently(PAUSE));
     }
     1
 }
@@ -170,7 +170,7 @@ fn flows(address: SocketAddr, first_port: u16, stop: &AtomicBool) -> usize {
             let mut back = vec![0; 2_048];
             assert_eq!(socket.recv(&mut back).expect("the echo"), sent.len());
         }
-        thread::sleep(PAUSE);
+        thread::sleep(patiently(PAUSE));
         if stop.load(Ordering::Relaxed) {
             return opened;
         }
