@@ -151,11 +151,12 @@ impl Pins {
 
     /// Removes everything in it, and itself. Attached programs are detached by their pins' going.
     pub fn remove(&self) -> Result<()> {
+        // Former sets first: without the one in use, the next daemon would take them for uncounted.
+        self.remove_former()?;
         for directory in [self.links(), self.maps()] {
             remove_entries(&directory)?;
             remove_directory(&directory)?;
         }
-        self.remove_former()?;
         remove_directory(&self.root)
     }
 }

@@ -65,7 +65,7 @@ pub async fn run(options: Options) -> Result<()> {
     let mut changes = interfaces::changes()?;
     let started = start(&mut daemon).await.and_then(|()| privileges::before_serving(&config));
     if let Err(error) = started {
-        daemon.give_up().await?;
+        report(daemon.give_up().await);
         return Err(error);
     }
     daemon.keep();
