@@ -3,6 +3,7 @@
 //! compared with each other, and the median of those ratios counts.
 
 use std::fs;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -83,10 +84,11 @@ fn watched_tcp(subject: &Subject<'_>, far: &Namespace) -> Result<Transfer> {
         let sum = |name, direction| metrics.sum(name, &[("direction", direction), ("transport", "tcp")]);
         (sum("poolwatch_packets_total", "ingress"), sum("poolwatch_bytes_total", "egress"))
     };
-    let (segments_before, (packets_before, bytes_before)) = (segments_sent(far)?, counted());
+    let (segments_before, (packets_before, bytes_before)) = at_rest(far, counted)?;
     let transfer = tcp(subject)?;
-    let (segments, (packets, bytes)) = (segments_sent(far)? - segments_before, counted());
-    let (packets, bytes) = (packets - packets_before, bytes - bytes_before);
+    let (segments, (packets, bytes)) = at_rest(far, counted)?;
+    let (segments, packets, bytes) =
+        (segments - segments_before, packets - packets_before, bytes - bytes_before);
     ensure!(
         packets == segments,
         "poolwatch counted {packets} packets from the far end, which sent {segments}"
@@ -97,6 +99,21 @@ fn watched_tcp(subject: &Subject<'_>, far: &Namespace) -> Result<Transfer> {
         transfer.bytes
     );
     Ok(transfer)
+}
+
+/// What the far end sent and what was counted, when nothing is under way: what ends a connection comes
+/// when it comes.
+fn at_rest<C>(far: &Namespace, counted: impl Fn() -> C) -> Result<(u64, C)> {
+    const PAUSE: Duration = Duration::from_millis(50);
+    for _ in 0..100 {
+        let before = segments_sent(far)?;
+        thread::sleep(PAUSE);
+        let counted = counted();
+        if segments_sent(far)? == before {
+            return Ok((before, counted));
+        }
+    }
+    anyhow::bail!("the far end goes on sending")
 }
 
 /// TCP segments that a namespace has sent, of whatever connection.
