@@ -54,10 +54,17 @@ fn dispatch(cli: Cli) -> Result<bool> {
         Command::Replay(args) => {
             commands::replay::replay(config.as_deref(), args.format, &args.files, &mut out, &mut io::stderr())
         }
-        Command::Lists(args) => commands::lists::lists(config.as_deref(), args.lookup.as_deref(), &mut out),
-        Command::Status(args) => commands::status::status(config.as_deref(), args.listen, &mut out),
+        Command::Lists(args) => {
+            privileges::before_reading()?;
+            commands::lists::lists(config.as_deref(), args.lookup.as_deref(), &mut out)
+        }
+        Command::Status(args) => {
+            privileges::before_reading()?;
+            commands::status::status(config.as_deref(), args.listen, &mut out)
+        }
         Command::Detach => {
             log_to_stderr();
+            privileges::before_reading()?;
             runtime()?.block_on(commands::detach::detach(config.as_deref(), &mut out)).map(|()| true)
         }
     };

@@ -179,34 +179,34 @@ const FEED_TEXTS: &[InFeed] = &[
         "DIR/c.toml:7: watchlist \"office\": feed \"f\": path: DIR/feed.txt: an empty feed file is refused: \
          a list that lost its content would watch nothing"),
     ("a page instead of a list", "prefixes", b"<!DOCTYPE html>\n",
-        "DIR/feed.txt:1: \"<!DOCTYPE html>\" is not an IPv4 or IPv6 prefix"),
+        "DIR/c.toml:7: watchlist \"office\": feed \"f\": path: DIR/feed.txt:1: \"<!DOCTYPE html>\" is not an IPv4 or IPv6 prefix"),
     ("a bad prefix, its line counted through comments and blanks", "prefixes", b"# list\r\n\r\n10.0.0.0/8 # ok\r\n10.0.0.0/33\r\n",
-        "DIR/feed.txt:4: \"10.0.0.0/33\" is not an IPv4 prefix: its length is over 32"),
+        "DIR/c.toml:7: watchlist \"office\": feed \"f\": path: DIR/feed.txt:4: \"10.0.0.0/33\" is not an IPv4 prefix: its length is over 32"),
     ("cut off in a line, which would be another prefix", "prefixes", b"10.0.0.0/8\n192.0.2.0/2",
-        "DIR/feed.txt:2: the last line does not end in a newline: the file was cut off, or wants one"),
+        "DIR/c.toml:7: watchlist \"office\": feed \"f\": path: DIR/feed.txt:2: the last line does not end in a newline: the file was cut off, or wants one"),
     ("a crash that left NULs, in a comment too", "prefixes", b"10.0.0.0/8\n# list\0\0\n",
-        "DIR/feed.txt:2: the line holds a NUL byte: the file is damaged, or not UTF-8"),
+        "DIR/c.toml:7: watchlist \"office\": feed \"f\": path: DIR/feed.txt:2: the line holds a NUL byte: the file is damaged, or not UTF-8"),
     ("a bad endpoint", "endpoints", b"10.0.0.1:1\n10.0.0.1\n",
-        "DIR/feed.txt:2: \"10.0.0.1\" is not an endpoint: \"address:port\" or \"[address]:port\", port 1 to 65535"),
+        "DIR/c.toml:7: watchlist \"office\": feed \"f\": path: DIR/feed.txt:2: \"10.0.0.1\" is not an endpoint: \"address:port\" or \"[address]:port\", port 1 to 65535"),
     ("a domain in a list of prefixes", "prefixes", b"pool.example\n",
-        "DIR/feed.txt:1: \"pool.example\" is not an IPv4 or IPv6 prefix"),
+        "DIR/c.toml:7: watchlist \"office\": feed \"f\": path: DIR/feed.txt:1: \"pool.example\" is not an IPv4 or IPv6 prefix"),
     ("an address in a list of domains", "domains", b"pool.example\n10.0.0.1\n",
-        "DIR/feed.txt:2: \"10.0.0.1\" is an IP address, not a domain name"),
+        "DIR/c.toml:7: watchlist \"office\": feed \"f\": path: DIR/feed.txt:2: \"10.0.0.1\" is an IP address, not a domain name"),
     ("a hosts file that resolves", "domains", b"10.0.0.1 pool.example\n",
-        "DIR/feed.txt:1: \"10.0.0.1 pool.example\" is a hosts-file line whose address is not 0.0.0.0, ::, 127.0.0.1 or ::1"),
+        "DIR/c.toml:7: watchlist \"office\": feed \"f\": path: DIR/feed.txt:1: \"10.0.0.1 pool.example\" is a hosts-file line whose address is not 0.0.0.0, ::, 127.0.0.1 or ::1"),
     ("control characters, which a terminal must not see", "domains", b"\x1b]0;pwned\x07.example\n",
-        "DIR/feed.txt:1: \"\\u{1b}]0\" is not a domain name"),
+        "DIR/c.toml:7: watchlist \"office\": feed \"f\": path: DIR/feed.txt:1: \"\\u{1b}]0\" is not a domain name"),
     ("a long word, of which 80 characters are enough", "domains",
         b"a..........................................................................................b\n",
-        "DIR/feed.txt:1: \"a...............................................................................\"\u{2026} is not a domain name"),
+        "DIR/c.toml:7: watchlist \"office\": feed \"f\": path: DIR/feed.txt:1: \"a...............................................................................\"\u{2026} is not a domain name"),
     ("not UTF-8", "domains", b"pool.example\np\xf6ol.example\n",
-        "DIR/feed.txt:2: \"p\u{fffd}ol.example\" is not UTF-8"),
+        "DIR/c.toml:7: watchlist \"office\": feed \"f\": path: DIR/feed.txt:2: \"p\u{fffd}ol.example\" is not UTF-8"),
     ("UTF-16", "prefixes", b"\xff\xfe1\x000\x00\n",
-        "DIR/feed.txt:1: the line holds a NUL byte: the file is damaged, or not UTF-8"),
+        "DIR/c.toml:7: watchlist \"office\": feed \"f\": path: DIR/feed.txt:1: the line holds a NUL byte: the file is damaged, or not UTF-8"),
     ("more entries than allowed", "prefixes", b"10.0.0.0/8\n11.0.0.0/8\n12.0.0.0/8\n13.0.0.0/8\n14.0.0.0/8\n15.0.0.0/8\n",
-        "DIR/feed.txt:6: \"15.0.0.0/8\" is one entry more than limits.prefixes = 5 allows in a file"),
+        "DIR/c.toml:7: watchlist \"office\": feed \"f\": path: DIR/feed.txt:6: \"15.0.0.0/8\" is one entry more than limits.prefixes = 5 allows in a file"),
     ("more endpoints than allowed", "endpoints", b"10.0.0.1:1\n10.0.0.1:2\n10.0.0.1:3\n",
-        "DIR/feed.txt:3: \"10.0.0.1:3\" is one entry more than limits.endpoints = 2 allows in a file"),
+        "DIR/c.toml:7: watchlist \"office\": feed \"f\": path: DIR/feed.txt:3: \"10.0.0.1:3\" is one entry more than limits.endpoints = 2 allows in a file"),
 ];
 
 /// What `check` says of the config `c.toml` in `folder`, the folder called DIR.
@@ -271,7 +271,10 @@ fn a_line_without_an_end_is_not_read_into_memory() {
     let config = "[[watchlist]]\nname = \"a\"\n[[watchlist.feed]]\npath = \"feed.txt\"\n";
     let feed = folder.path().join("feed.txt");
     fs::write(&feed, format!("10.0.0.0/8\n# {}", "x".repeat(4095))).unwrap();
-    assert_eq!(message(folder.path(), config), "DIR/feed.txt:2: the line is longer than 4096 bytes");
+    assert_eq!(
+        message(folder.path(), config),
+        "DIR/c.toml:4: watchlist \"a\": feed 1: path: DIR/feed.txt:2: the line is longer than 4096 bytes"
+    );
     fs::write(&feed, format!("10.0.0.0/8\n#{}\n", "x".repeat(4094))).unwrap();
     assert_eq!(message(folder.path(), config), "no error", "4096 bytes with its end");
 }

@@ -198,9 +198,21 @@ fn a_feed_that_only_another_user_may_read_is_refused_at_the_start_and_by_check_n
     let mut daemon = Daemon::spawn(&near, PinsDirectory::new(), TOP, &lists, &[]);
     assert_eq!(daemon.wait().code(), Some(1), "{}", daemon.log());
     assert!(daemon.log().contains(&refused), "{}", daemon.log());
-    let check = daemon.command("check").output().expect("it runs");
-    assert_eq!(check.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&check.stderr).contains(&refused));
+    for command in ["check", "lists"] {
+        let refusal = daemon.command(command).output().expect("it runs");
+        assert_eq!(refusal.status.code(), Some(1), "{command}");
+        assert!(String::from_utf8_lossy(&refusal.stderr).contains(&refused), "{command}");
+    }
+    chown(daemon.config(), Some(USER), Some(USER)).expect("an owner");
+    fs::set_permissions(daemon.config(), fs::Permissions::from_mode(0o600)).expect("a mode");
+    for command in ["check", "lists", "status", "detach"] {
+        let refusal = daemon.command(command).output().expect("it runs");
+        assert!(
+            String::from_utf8_lossy(&refusal.stderr).contains("cannot be read"),
+            "{command}: {refusal:?}"
+        );
+    }
+    chown(daemon.config(), Some(0), Some(0)).expect("an owner");
 
     for (user, mode) in [(USER, 0o644), (0, 0o600)] {
         owned_by(user, mode);

@@ -74,7 +74,8 @@ fn load_watchlist(
             Kind::Prefixes => reader.read(file, one(prefixes::parse), &mut target.prefixes),
             Kind::Endpoints => reader.read(file, one(endpoints::parse), &mut target.endpoints),
             Kind::Domains => reader.read(file, domains::parse_line, &mut target.domains),
-        }?;
+        }
+        .map_err(of_file)?;
         if taken == 0 {
             let why = "an empty feed file is refused: a list that lost its content would watch nothing";
             return Err(of_file(anyhow!("{}: {why}", path.display())));
