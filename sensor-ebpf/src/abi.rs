@@ -202,6 +202,12 @@ pub const fn index_of(slot: u32) -> u32 {
     slot & INDEX
 }
 
+/// Which of the four numberings gave it to its target.
+#[inline(always)]
+pub const fn numbering_of(slot: u32) -> u32 {
+    slot >> 14 & 3
+}
+
 const INDEX: u32 = 0x3fff;
 
 /// Up to [`TARGETS_PER_PACKET`] slots of TOTALS, [`numbered`], ascending, in one word: the first

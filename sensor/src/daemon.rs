@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use sensor_ebpf::abi::numbered;
 use tokio::sync::Mutex;
 
@@ -101,17 +101,6 @@ impl Daemon {
         })
     }
 
-    /// Interfaces that the command line names must be there.
-    pub async fn require_named(&self, names: &[String]) -> Result<()> {
-        let present = self.netlink.interfaces().await?;
-        let wanted: Vec<_> = names.iter().map(|text| Wanted::parse(text)).collect::<Result<_>>()?;
-        if let [missing, ..] = absent(&wanted, &present)[..] {
-            let names: Vec<_> = present.iter().map(|interface| interface.name.as_str()).collect();
-            bail!("--interface {missing}: there is no such interface; there are {}", names.join(", "));
-        }
-        Ok(())
-    }
-
     /// Attaches to what is wanted and there, detaches from what is not wanted any more, and
     /// forgets what is gone. Whether what was attached still is, the kernel is asked.
     ///
@@ -156,8 +145,12 @@ impl Daemon {
 
     /// Takes over what was counted in maps that are not in use any more, once our programs are
     /// everywhere where those were that counted in them. Only then is there something to show.
+    ///
+    /// # Errors
+    /// When earlier programs still hang somewhere, or what they counted cannot be read.
     pub fn inherit(&mut self) -> Result<()> {
-        let (carried, owners) = bpf::inherit(&self.pins, &mut self.tables)?;
+        let (carried, owners) =
+            bpf::inherit(&self.pins, &mut self.tables, &self.state.interfaces.get().attached())?;
         let of_ours = |(slot, (watchlist, target)): (u32, (String, String))| {
             Some((slot, self.tables.slot_of(&watchlist, &target)?))
         };
@@ -249,6 +242,10 @@ impl Daemon {
                 tracing::info!(interface = %interface.name, index = interface.index, hook = Hook::name(hook), "attached");
                 Standing::Attached { index: interface.index, hook }
             }
+            Err(error) if self.is_gone(interface).await => {
+                tracing::info!(interface = %interface.name, "it went while it was being attached: {error:#}");
+                Standing::Absent
+            }
             Err(error) => {
                 let why = format!("{error:#}");
                 if earlier != Some(&Standing::Failed(why.clone())) {
@@ -257,6 +254,12 @@ impl Daemon {
                 Standing::Failed(why)
             }
         }
+    }
+
+    /// Is it known to be there no more? What the kernel does not say is not known.
+    async fn is_gone(&self, interface: &Interface) -> bool {
+        let present = self.netlink.interfaces().await;
+        present.is_ok_and(|present| !present.iter().any(|found| found.index == interface.index))
     }
 
     fn warn_of_stacked(&mut self, selected: &[&Interface]) {

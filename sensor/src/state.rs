@@ -83,6 +83,23 @@ pub enum Standing {
 }
 
 impl Interfaces {
+    /// Indices of those that are attached.
+    pub fn attached(&self) -> Vec<u32> {
+        let index = |standing: &Standing| match standing {
+            Standing::Attached { index, .. } => Some(*index),
+            _ => None,
+        };
+        self.0.values().filter_map(index).collect()
+    }
+
+    /// Why others are not.
+    pub fn failures(&self) -> impl Iterator<Item = &str> {
+        self.0.values().filter_map(|standing| match standing {
+            Standing::Failed(why) => Some(why.as_str()),
+            _ => None,
+        })
+    }
+
     /// Why the sensor is not ready; empty when it is.
     pub fn complaints(&self) -> Vec<String> {
         let mut complaints = Vec::new();

@@ -7,10 +7,12 @@ mod support;
 
 use packets::build::from;
 use packets::{HOST, STAR};
+use rustix::process::Signal;
 use support::PinsDirectory;
 use support::bpffs::Bpffs;
 use support::daemon::Daemon;
-use support::namespace::Namespace;
+use support::hooks::Ours;
+use support::namespace::{Namespace, run};
 use support::refusal::refuses;
 use support::wire::Wire;
 
@@ -49,7 +51,11 @@ fn a_bpffs_that_is_read_only_is_named_and_nothing_is_attached() {
     let prepare = "mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf; \
                    mount -o remount,bind,ro /sys/fs/bpf; exec \"$@\"";
     let daemon = Daemon::spawn_through(&near, &after(prepare), PinsDirectory::new(), TOP);
-    let expected = format!("state.pins: {}: Read-only file system", daemon.pins.path().display());
+    let expected = format!(
+        "state.pins: {} is on a bpffs that is mounted read-only, and what counts there cannot be taken over; \
+         `mount -o remount,rw` makes it writable",
+        daemon.pins.path().display()
+    );
     refuses(&near, daemon, &expected);
 }
 
@@ -87,4 +93,48 @@ fn a_bpffs_that_becomes_read_only_keeps_what_counts_counting_and_is_said_to_be_w
     wire.send(&from(HOST, STAR).bytes());
     assert_eq!(packets(&daemon), 2);
     assert_eq!(daemon.get("/readyz").expect("it answers").0, 200);
+}
+
+/// What mends need not write, it does not: the qdisc is someone else's, and our filters are noted.
+#[test]
+fn a_filter_that_someone_removes_comes_back_on_a_bpffs_that_became_read_only() {
+    let (near, _far) = Namespace::pair();
+    let bpffs = Bpffs::mount(0, 0o700);
+    let tc = |arguments: &str| run(near.command("tc").args(arguments.split_whitespace()));
+    tc("qdisc add dev eth0 clsact");
+    let top = "interfaces = [\"eth0\"]\nattach = \"clsact\"\n";
+    let daemon = Daemon::start_on(&near, bpffs.pins(), top, "", &[]);
+    bpffs.remount("ro");
+    tc("filter delete dev eth0 egress");
+    let until = |expected| daemon.wait_for("it", |_| Ours::on(&near, "eth0") == expected);
+    until(Ours::ON_CLSACT);
+    assert!(!daemon.log().contains("ERROR"), "{}", daemon.log());
+
+    // Someone else's filter is where ours was, so that there must be another note.
+    daemon.signal(Signal::STOP);
+    tc("filter delete dev eth0 egress");
+    run(near
+        .command("tc")
+        .args("filter add dev eth0 egress pref 1 handle 0x706f6f6c bpf da bytecode".split(' '))
+        .arg("1,6 0 0 4294967295"));
+    daemon.signal(Signal::CONT);
+    daemon.wait_for("a complaint", |_| daemon.get("/readyz").is_some_and(|(code, _)| code == 503));
+    let (_, why) = daemon.get("/readyz").expect("it answers");
+    assert!(why.contains("poolwatch_out") && why.contains("Read-only file system"), "{why}");
+    assert_eq!(Ours::on(&near, "eth0"), Ours { clsact: [1, 0], ..Ours::NOWHERE }, "ingress counts on");
+    bpffs.remount("rw");
+    until(Ours::ON_CLSACT);
+}
+
+#[test]
+fn a_bpffs_that_is_read_only_at_a_start_over_what_counts_is_named_with_the_remedy() {
+    let (near, _far) = Namespace::pair();
+    let bpffs = Bpffs::mount(0, 0o700);
+    let (_, pins, _) = Daemon::start_on(&near, bpffs.pins(), TOP, "", &[]).stop();
+    bpffs.remount("ro");
+    let mut daemon = Daemon::spawn(&near, pins, TOP, "", &[]);
+    assert_eq!(daemon.wait().code(), Some(1));
+    assert!(daemon.log().contains("`mount -o remount,rw` makes it writable"), "{}", daemon.log());
+    assert_eq!(Ours::on(&near, "eth0").most(), 1, "it counts on");
+    bpffs.remount("rw");
 }

@@ -6,12 +6,15 @@ mod support;
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use support::PinsDirectory;
 use support::daemon::Daemon;
-use support::namespace::Namespace;
+use support::hooks::Ours;
+use support::namespace::{Namespace, run};
 use support::refusal::{nothing_is_attached, refuses};
+use support::{PinsDirectory, patience};
 
 const TOP: &str = "interfaces = [\"eth0\"]";
 
@@ -58,6 +61,46 @@ fn an_interface_of_the_command_line_that_is_not_there_is_named() {
     let (near, _far) = Namespace::pair();
     let daemon = Daemon::spawn(&near, PinsDirectory::new(), TOP, "", &["--interface", "eht0"]);
     refuses(&near, daemon, "--interface eht0: there is no such interface; there are lo, eth0");
+}
+
+/// The name is looked for before anything is touched: other limits would set the maps aside.
+#[test]
+fn an_interface_of_the_command_line_that_is_not_there_changes_nothing_of_what_counts() {
+    let (near, _far) = Namespace::pair();
+    let (_, pins, _) = Daemon::start(&near, "").stop();
+    let arguments = ["--interface", "eht0"];
+    let mut daemon = Daemon::spawn(&near, pins, TOP, "[limits]\nflows = 1000\n", &arguments);
+    assert_eq!(daemon.wait().code(), Some(1));
+    assert!(daemon.log().contains("there is no such interface"), "{}", daemon.log());
+    assert!(!daemon.pins.path().join("former-0").exists(), "{}", daemon.log());
+    assert_eq!(Ours::on(&near, "eth0").most(), 1);
+}
+
+#[test]
+fn an_interface_that_cannot_be_attached_is_named_and_the_others_are_attached() {
+    let (near, _far) = Namespace::pair();
+    // The older form of clsact has no egress.
+    run(near.command("tc").args(["qdisc", "add", "dev", "eth0", "ingress"]));
+    near.ip("link add eth7 type veth peer name peth7");
+    let top = "interfaces = [\"eth0\", \"eth7\"]\nattach = \"clsact\"";
+    let daemon = Daemon::spawn(&near, PinsDirectory::new(), top, "", &[]);
+    let since = Instant::now();
+    while daemon.get("/readyz").is_none() && since.elapsed() < patience() {
+        sleep(Duration::from_millis(20));
+    }
+    let (code, why) = daemon.get("/readyz").expect("it answers");
+    let expected = "attaching poolwatch_in to eth0 by clsact: there is a qdisc of kind ingress";
+    assert!(code == 503 && why.contains(expected), "{code}: {why}");
+    let attached =
+        |interface| daemon.metrics().sum("poolwatch_interface_attached", &[("interface", interface)]);
+    assert_eq!((attached("eth0"), attached("eth7")), (0, 2), "{}", daemon.log());
+    assert_eq!(Ours::on(&near, "eth0"), Ours::NOWHERE, "not by halves");
+    drop(daemon);
+
+    near.ip("link delete eth7");
+    let mut daemon = Daemon::spawn(&near, PinsDirectory::new(), top, "", &[]);
+    assert_eq!(daemon.wait().code(), Some(1), "where none can be: {}", daemon.log());
+    assert!(daemon.log().contains(expected), "{}", daemon.log());
 }
 
 #[test]

@@ -38,12 +38,13 @@ fn until_attached(near: &Namespace, hook: &str, daemon: &Daemon) -> Duration {
     }
 }
 
-/// A second for each up is what is promised. The hard bound is that of a machine that does much else.
+/// A second for each up is what is promised. On a machine that does much else, one in fifty may be later.
 fn assert_soon(what: &str, mut took: Vec<Duration>) {
     took.sort_unstable();
     let (median, most) = (took[took.len() / 2], took[took.len() - 1]);
     println!("{what}: attached {median:?} after the up, median of {}; at most {most:?}", took.len());
-    assert!(median < patiently(Duration::from_secs(1)), "{what}: {took:?}");
+    assert!(median < patiently(Duration::from_millis(250)), "{what}: {took:?}");
+    assert!(took[took.len() * 49 / 50 - 1] < patiently(Duration::from_secs(1)), "{what}: {took:?}");
     assert!(most < patiently(Duration::from_secs(5)), "{what}: {took:?}");
 }
 
@@ -142,4 +143,26 @@ fn an_interface_that_flaps_and_is_made_anew_is_attached_soon_and_once_on_tcx() {
 #[test]
 fn an_interface_that_flaps_and_is_made_anew_is_attached_soon_and_once_on_clsact() {
     flap_and_make_anew("clsact");
+}
+
+/// As often as the daemon is attaching to it when it goes, which is no fault of anyone.
+#[test]
+fn an_interface_that_goes_while_it_is_being_attached_is_no_error() {
+    for hook in kernel::hooks() {
+        let (near, _far) = Namespace::pair();
+        let top = format!("interfaces = [\"eth0\", \"gone*\"]\nattach = \"{hook}\"");
+        let daemon = Daemon::start_on(&near, PinsDirectory::new(), &top, "", &[]);
+        for round in 0..200 {
+            near.ip("link add gone0 type veth peer name gone1");
+            // The daemon looks 20 ms after the change.
+            std::thread::sleep(Duration::from_micros(14_000 + 60 * round));
+            near.ip("link delete gone0");
+        }
+        near.ip("link add gone0 type veth peer name gone1");
+        let gone = [("interface", "gone0")];
+        daemon.wait_for("attached", |metrics| metrics.sum("poolwatch_interface_attached", &gone) == 2);
+        let log = daemon.log();
+        println!("{hook}: {} went meanwhile", log.matches("it went while it was being attached").count());
+        assert!(!log.contains("ERROR"), "{log}");
+    }
 }

@@ -1,19 +1,25 @@
 //! What others do to our programs, and what a kill leaves: put back, taken over, never there
 //! twice.
 
+#[path = "../../sensor-ebpf/tests/packets/mod.rs"]
+mod packets;
 mod support;
 
 use std::fs;
 use std::net::UdpSocket;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use packets::build::from;
+use packets::{HOST, STAR};
 use rustix::process::Signal;
 use support::PinsDirectory;
 use support::daemon::{Daemon, Metrics};
 use support::hooks::{Ours, handles};
 use support::kernel::{self, Since};
 use support::namespace::{Namespace, run};
+use support::wire::Wire;
 use support::{patience, patiently};
 
 const REATTACHED: &str = "poolwatch_reattached_total";
@@ -116,7 +122,7 @@ fn links_that_someone_detaches_are_put_back_and_counted() {
     let (near, _far) = Namespace::pair();
     let daemon = Daemon::start_on(&near, PinsDirectory::new(), &config("tcx"), "", &[]);
     let links = written(&daemon.pins);
-    run(std::process::Command::new("bpftool").args(["link", "detach", "pinned"]).arg(&links[0]));
+    run(Command::new("bpftool").args(["link", "detach", "pinned"]).arg(&links[0]));
     until(&near, Ours::ON_TCX, patience(), || daemon.log());
     daemon.wait_for("the count", |metrics| metrics.sum(REATTACHED, &[]) == 1);
     for link in written(&daemon.pins) {
@@ -229,6 +235,50 @@ fn a_config_that_asks_for_the_other_hook_moves_the_programs_and_leaves_nothing_o
     }
     assert_eq!(notes(&pins), Vec::<PathBuf>::new());
     assert_eq!(written(&pins).len(), 2, "the two links");
+}
+
+/// An interface that is not watched any more, and whose programs cannot be taken off it: what they
+/// count is still to be taken over, and so nothing is.
+#[test]
+fn a_detach_that_fails_keeps_what_is_still_being_counted_from_being_taken_over() {
+    for attach in kernel::hooks() {
+        let (near, _far) = Namespace::pair();
+        near.ip("link add eth7 type veth peer name peth7");
+        near.ip("link set eth7 up");
+        let mut pins = PinsDirectory::new();
+        let text = |pins: &PinsDirectory, interfaces, flows| {
+            format!(
+                "interfaces = [{interfaces}]\nattach = \"{attach}\"\n[state]\npins = \"{}\"\n[limits]\n\
+                 flows = {flows}\n",
+                pins.path().display()
+            )
+        };
+        let first = text(&pins, "\"eth0\", \"eth7\"", 2000);
+        pins = Daemon::spawn_with(&near, pins, &first, &[]).ready().stop().1;
+        let wire = Wire::open(&near, "eth7");
+        let send_one = || wire.send(&from(HOST, STAR).bytes());
+        send_one();
+
+        let links = pins.path().join("links");
+        let mount = |arguments: &[&str]| run(Command::new("mount").args(arguments).arg(&links));
+        mount(&["--bind", links.to_str().expect("UTF-8")]);
+        mount(&["-o", "remount,bind,ro"]);
+        let second = text(&pins, "\"eth0\"", 1000);
+        let mut daemon = Daemon::spawn_with(&near, pins, &second, &[]);
+        let (status, log) = (daemon.wait(), daemon.log());
+        run(Command::new("umount").arg(&links));
+        assert_eq!(status.code(), Some(1), "{attach}: {log}");
+        assert!(log.contains("earlier programs still count on the interface with index"), "{attach}: {log}");
+        assert!(daemon.pins.path().join("former-0").exists(), "{attach}: {log}");
+        let is_counting = Ours::on(&near, "eth7").most() == 1;
+        assert!(is_counting || *attach == "clsact", "{attach}: {log}");
+        send_one();
+
+        pins = std::mem::replace(&mut daemon.pins, PinsDirectory::new());
+        drop(daemon);
+        let daemon = Daemon::spawn_with(&near, pins, &second, &[]).ready();
+        assert_eq!(sent(&daemon.metrics()), 1 + u64::from(is_counting), "{attach}: {}", daemon.log());
+    }
 }
 
 #[test]

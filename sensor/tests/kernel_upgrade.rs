@@ -90,7 +90,7 @@ fn assert_one_of_each(metrics: &Metrics, what: &str) {
     assert_eq!(metrics.sum("poolwatch_connections_joined_total", &[]), 0, "{what}");
 }
 
-fn packets(metrics: &Metrics) -> u64 {
+fn all_packets(metrics: &Metrics) -> u64 {
     metrics.sum("poolwatch_packets_total", &[("target", "star-kp")])
 }
 
@@ -108,7 +108,7 @@ fn an_upgrade_and_the_way_back_take_over_every_count_and_the_flows_that_are_open
             let text = config(&pins, attach, "");
             let daemon = Daemon::spawn_build(&near, build, pins, &text, &[]).ready();
             let metrics = daemon.metrics();
-            assert!(packets(&metrics) >= before, "{attach} {build:?}: a counter went down");
+            assert!(all_packets(&metrics) >= before, "{attach} {build:?}: a counter went down");
             let open = open.get_or_insert_with(|| Open::new(&near));
             for _ in 0..10 {
                 open.exchange();
@@ -117,7 +117,7 @@ fn an_upgrade_and_the_way_back_take_over_every_count_and_the_flows_that_are_open
                 metrics.sum("poolwatch_flows", &[("target", "star-kp"), ("established", "true")]) == 2
             });
             assert_one_of_each(&metrics, &format!("{attach} {build:?}"));
-            before = packets(&metrics);
+            before = all_packets(&metrics);
             assert!(
                 fs::read_dir(daemon.pins.path()).expect("pins").count() == 2,
                 "nothing of before is left"
@@ -153,13 +153,98 @@ fn other_limits_take_over_every_count_and_the_flows_that_are_open() {
     for limits in ["", "flows = 1000", "flows = 1000\ntargets = 8", "targets = 2000"] {
         let text = config(&pins, "auto", &format!("[limits]\n{limits}\n"));
         let daemon = Daemon::spawn_build(&near, Build::This, pins, &text, &[]).ready();
-        assert!(packets(&daemon.metrics()) >= before, "{limits}: a counter went down");
+        assert!(all_packets(&daemon.metrics()) >= before, "{limits}: a counter went down");
         open.get_or_insert_with(|| Open::new(&near)).exchange();
         let metrics = daemon.metrics();
         assert_one_of_each(&metrics, limits);
-        before = packets(&metrics);
+        before = all_packets(&metrics);
         pins = daemon.stop().1;
     }
+}
+
+/// Connections say nothing while so many sets of maps come and go that their numbers begin anew, other
+/// targets get the slots that theirs had, and at last the flows are copied.
+#[test]
+fn connections_that_are_silent_over_many_takeovers_stay_their_targets() {
+    const ROUNDS: u32 = 7;
+    let (near, far) = pair();
+    far.owns(STAR);
+    let _servers = [far.serve(&format!("{STAR}:3333")), far.serve("10.77.0.2:3333")];
+    let list = |name, prefix| format!("[[watchlist]]\nname = \"{name}\"\nprefixes = [\"{prefix}\"]\n");
+    let mut pins = PinsDirectory::new();
+    let mut open = None;
+    for round in 0..ROUNDS {
+        // Before the other, whose slot it takes.
+        let first = match round {
+            0 => list("gone", "10.77.0.2/32"),
+            4 => list("new", "203.0.113.0/24"),
+            _ => String::new(),
+        };
+        let flows = if round == ROUNDS - 1 { "flows = 1000\n" } else { "" };
+        let text = format!(
+            "interfaces = [\"eth0\"]\n[state]\npins = \"{}\"\n[limits]\n{flows}targets = {}\n{first}{INSIDE}",
+            pins.path().display(),
+            900 + round % 2
+        );
+        let daemon = Daemon::spawn_build(&near, Build::This, pins, &text, &[]).ready();
+        let (open, _) = open.get_or_insert_with(|| {
+            let gone = near.enter(|| TcpStream::connect("10.77.0.2:3333").expect("a connection"));
+            (Open::new(&near), gone)
+        });
+        if round == 0 || round == 4 {
+            open.exchange();
+        }
+        let what = format!("takeover {round}");
+        let alive = |metrics: &Metrics, target| metrics.sum("poolwatch_flows", &[("target", target)]);
+        let metrics = daemon.wait_for(&what, |metrics| alive(metrics, "inside") > 0);
+        assert_one_of_each(&metrics, &what);
+        assert_eq!((alive(&metrics, "inside"), alive(&metrics, "new")), (2, 0), "{what}: {}", metrics.0);
+        pins = daemon.stop().1;
+    }
+}
+
+/// Whose slots flows name that say nothing outlives the daemon that took them over.
+#[test]
+fn flows_that_are_silent_over_an_upgrade_and_one_more_restart_are_still_their_targets() {
+    let (near, far) = pair();
+    far.owns(STAR);
+    let _server = far.serve(&format!("{STAR}:3333"));
+    let mut pins = PinsDirectory::new();
+    let mut open = None;
+    for build in [Build::MadeUpUpgrade, Build::This, Build::This] {
+        let text = config(&pins, "auto", "");
+        let daemon = Daemon::spawn_build(&near, build, pins, &text, &[]).ready();
+        open.get_or_insert_with(|| {
+            let mut open = Open::new(&near);
+            open.exchange();
+            open
+        });
+        for target in ["star-kp", "inside"] {
+            let labels = [("target", target), ("established", "true")];
+            daemon.wait_for(&format!("two flows of {target}"), |metrics| {
+                metrics.sum("poolwatch_flows", &labels) == 2
+            });
+        }
+        pins = daemon.stop().1;
+    }
+}
+
+#[test]
+fn maps_that_do_not_say_what_they_hold_are_refused_while_programs_count_in_them() {
+    let (near, _far) = pair();
+    let pins = PinsDirectory::new();
+    let text = config(&pins, "auto", "");
+    let (_, pins, _) = Daemon::spawn_build(&near, Build::This, pins, &text, &[]).ready().stop();
+    let maps = pins.path().join("maps");
+    fs::remove_file(maps.join(map::LAYOUT)).expect("LAYOUT is pinned");
+    let mut daemon = Daemon::spawn_build(&near, Build::This, pins, &text, &[]);
+    assert_eq!(daemon.wait().code(), Some(1));
+    assert!(
+        daemon.log().contains("and programs count in it; `poolwatch detach` removes"),
+        "{}",
+        daemon.log()
+    );
+    assert!(maps.join(map::TOTALS).exists());
 }
 
 #[test]
@@ -172,7 +257,7 @@ fn maps_of_a_schema_that_did_not_say_what_it_holds_are_taken_over_too() {
     let daemon = Daemon::spawn_build(&near, Build::This, pins, &text, &[]).ready();
     let mut open = Open::new(&near);
     open.exchange();
-    let before = packets(&daemon.metrics());
+    let before = all_packets(&daemon.metrics());
     let (_, pins, _) = daemon.stop();
     let maps = pins.path().join("maps");
     let pinned = Map::Array(MapData::from_pin(maps.join(map::SETTINGS)).expect("SETTINGS is pinned"));
@@ -182,7 +267,7 @@ fn maps_of_a_schema_that_did_not_say_what_it_holds_are_taken_over_too() {
 
     let daemon = Daemon::spawn_build(&near, Build::This, pins, &text, &[]).ready();
     assert!(daemon.log().contains("the pinned maps are of schema 2"), "{}", daemon.log());
-    assert_eq!(packets(&daemon.metrics()), before);
+    assert_eq!(all_packets(&daemon.metrics()), before);
     open.exchange();
     assert_one_of_each(&daemon.metrics(), "schema 2");
 }
@@ -200,7 +285,7 @@ fn a_kill_just_before_and_just_after_the_commit_loses_nothing_and_doubles_nothin
         let daemon = Daemon::spawn_build(&near, Build::This, pins, &text, &[]).ready();
         Open::new(&near).exchange();
         std::thread::sleep(Duration::from_millis(200));
-        let before = packets(&daemon.metrics());
+        let before = all_packets(&daemon.metrics());
         let (_, pins, _) = daemon.stop();
         // The old maps live on in a second directory of pins.
         let kept = pins.path().join("kept");
@@ -215,7 +300,7 @@ fn a_kill_just_before_and_just_after_the_commit_loses_nothing_and_doubles_nothin
             fs::remove_file(pins.path().join("maps").join(map::CARRIED)).expect("it was committed");
         }
         let daemon = Daemon::spawn_build(&near, Build::MadeUpUpgrade, pins, &text, &[]).ready();
-        assert_eq!(packets(&daemon.metrics()), before, "committed: {is_committed}");
+        assert_eq!(all_packets(&daemon.metrics()), before, "committed: {is_committed}");
         assert!(!daemon.pins.path().join("former-3").exists());
     }
 }

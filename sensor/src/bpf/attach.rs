@@ -50,7 +50,8 @@ impl Hook {
 /// which is better than counted twice.
 ///
 /// # Errors
-/// When no hook that the config allows takes the programs; one direction alone is taken off again.
+/// When no hook that the config allows takes the programs. What this call attached is taken off again;
+/// what hung there before goes on counting.
 pub async fn attach(
     programs: &mut Programs,
     netlink: &Netlink,
@@ -68,13 +69,13 @@ pub async fn attach(
     if moves {
         let (from, to) = (first.other().name(), first.name());
         tracing::warn!(interface = %interface.name, from, to, "moving to another hook; what passes meanwhile is not counted");
-        on.leave(first.other()).await?;
+        on.leave(first.other(), &Direction::ALL).await?;
     }
     let error = match on.hang(programs, first).await {
         Ok(()) => return Ok(first),
         Err(error) => error,
     };
-    if how != Attach::Auto && !moves {
+    if how != Attach::Auto && !moves || on.is_held_by(first)? {
         return Err(error);
     }
     match on.hang(programs, first.other()).await {
@@ -138,6 +139,7 @@ impl On<'_> {
     async fn hang(&self, programs: &mut Programs, hook: Hook) -> Result<()> {
         let names = names(self.interface)?;
         let name = &self.interface.name;
+        let mut anew = Vec::new();
         for direction in Direction::ALL {
             let program = programs.get(names[direction as usize])?;
             let place = self.place(direction);
@@ -145,26 +147,34 @@ impl On<'_> {
                 Hook::Tcx => place.hang_on_tcx(program, name),
                 Hook::Clsact => place.hang_on_clsact(program, name).await,
             };
-            if let Err(error) = hung {
-                self.leave(hook).await?;
-                let program = names[direction as usize];
-                return Err(error.context(format!("attaching {program} to {name} by {}", hook.name())));
+            match hung {
+                Ok(Hung::Anew) => anew.push(direction),
+                Ok(Hung::InPlace) => {}
+                Err(error) => {
+                    let program = names[direction as usize];
+                    let error = error.context(format!("attaching {program} to {name} by {}", hook.name()));
+                    return Err(match self.leave(hook, &anew).await {
+                        Ok(()) => error,
+                        Err(second) => error.context(format!("what was attached stays ({second:#})")),
+                    });
+                }
             }
         }
         Ok(())
     }
 
-    async fn leave(&self, hook: Hook) -> Result<()> {
-        for direction in Direction::ALL {
+    /// Takes these directions off, and with the last of them what was made for them.
+    async fn leave(&self, hook: Hook, directions: &[Direction]) -> Result<()> {
+        for direction in directions {
             match hook {
-                Hook::Tcx => self.place(direction).leave_tcx().await?,
-                Hook::Clsact => self.place(direction).leave_clsact().await?,
+                Hook::Tcx => self.place(*direction).leave_tcx()?,
+                Hook::Clsact => self.place(*direction).leave_clsact().await?,
             }
         }
-        match hook {
-            Hook::Tcx => Ok(()),
-            Hook::Clsact => clsact::leave_qdisc(self.netlink, &self.links, self.interface.index, true).await,
+        if hook == Hook::Clsact && !self.is_held_by(hook)? {
+            clsact::leave_qdisc(self.netlink, &self.links, self.interface.index, true).await?;
         }
+        Ok(())
     }
 
     /// Was something attached by this hook, as far as the pins directory knows?
@@ -182,6 +192,13 @@ impl On<'_> {
     fn place(&self, direction: Direction) -> Place<'_> {
         Place { netlink: self.netlink, links: self.links.clone(), index: self.interface.index, direction }
     }
+}
+
+/// How a program came to hang where it is.
+enum Hung {
+    Anew,
+    /// It was given the place of one that hung there.
+    InPlace,
 }
 
 /// One direction of one interface.
@@ -204,7 +221,7 @@ impl Place<'_> {
 pub async fn detach(netlink: &Netlink, pins: &Pins, index: u32, is_there: bool) -> Result<()> {
     for direction in Direction::ALL {
         let place = Place { netlink, links: pins.links(), index, direction };
-        place.leave_tcx().await?;
+        place.leave_tcx()?;
         place.leave_clsact().await?;
     }
     clsact::leave_qdisc(netlink, &pins.links(), index, is_there).await

@@ -49,18 +49,25 @@ impl Entries {
         found.with_context(|| format!("entry {index} is not there"))
     }
 
-    /// Keys and values of a hash table. Others may go on writing: what is evicted meanwhile may be missed,
-    /// and what comes may come twice.
-    pub(super) fn all(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let mut entries = Vec::new();
-        let mut key: Option<Vec<u8>> = None;
+    /// Keys of a hash table. Others may go on writing: what is evicted meanwhile may be missed, and what
+    /// comes may come twice.
+    pub(super) fn keys(&self) -> Result<Vec<Vec<u8>>> {
+        let mut keys: Vec<Vec<u8>> = Vec::new();
         // Where the walk stands at an entry that is evicted it begins anew; that must have an end.
         for _ in 0..2 * u64::from(self.capacity()) {
-            let Some(next) = self.next_key(key.as_deref())? else { break };
-            if let Some(mut values) = self.lookup(&next)? {
-                entries.extend(values.pop().map(|value| (next.clone(), value)));
+            let Some(next) = self.next_key(keys.last().map(Vec::as_slice))? else { break };
+            keys.push(next);
+        }
+        Ok(keys)
+    }
+
+    /// Its keys and values, likewise.
+    pub(super) fn all(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let mut entries = Vec::new();
+        for key in self.keys()? {
+            if let Some(value) = self.lookup(&key)?.and_then(|mut values| values.pop()) {
+                entries.push((key, value));
             }
-            key = Some(next);
         }
         Ok(entries)
     }

@@ -1,19 +1,29 @@
-//! Flows of former sets of maps, written down anew in the table in use, where programs of both cannot
-//! share one ([`super::succession`] says when): field by field of the same name, slots by their owners.
-//! A flow that is in the table already stays as it is, so that copying again only adds.
+//! Flows of former sets of maps, written down anew in the table in use: slots by their owners, and where
+//! programs of both cannot share one table ([`super::succession`] says when), field by field of the same
+//! name. A flow that is in the table already stays as it is, so that copying again only adds.
+//!
+//! What a former set did not number itself, nobody knows any more whose it was: it is not copied, and in
+//! a shared table it stays as it is.
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use aya::maps::{HashMap, Map, MapData, MapInfo};
-use aya_obj::generated::BPF_NOEXIST;
-use sensor_ebpf::abi::{Flow, FlowKey, TargetSet, index_of, map};
+use aya::maps::{HashMap, Map, MapData, MapError, MapInfo};
+use aya_obj::generated::{BPF_EXIST, BPF_NOEXIST};
+use sensor_ebpf::abi::{Flow, FlowKey, TargetSet, map, numbered};
+use sensor_ebpf::flow::is_over;
 
 use super::entries::Entries;
 use super::layout::{Layout, Places, TARGETS};
 use super::maps::Raw;
 use super::pins::Pins;
 use super::succession::{field, place, read, slots_taken};
+use crate::clock::now_ns;
+
+/// The flow of a connection that is being opened is not touched within that time after a packet, since
+/// what the next packet says of it would be lost if it came between reading and writing. Of others that
+/// is a packet in the flow's own figures. A peer that wants to answer has by then (RFC 6298, 2.1).
+const OPENING_NS: u64 = 1_000_000_000;
 
 /// Copies what is not there yet. `slot_of` gives the slot of a watchlist's target, as flows are to name
 /// it. Returns how many flows were copied.
@@ -25,16 +35,62 @@ pub(super) fn copy(pins: &Pins, slot_of: impl Fn(&str, &str) -> Option<u32>) -> 
         if id(&from)? == id(&path)? {
             continue;
         }
-        let table = MapData::from_pin(&path).with_context(|| format!("{}", path.display()))?;
-        let mut flows: HashMap<MapData, Raw<FlowKey>, Raw<Flow>> = Map::LruHashMap(table).try_into()?;
+        let mut flows = open(&path)?;
         let translation = Translation::of(&set, &slot_of)?;
         for (key, flow) in Entries::open(&from)?.all()? {
             let Some((key, flow)) = translation.translate(&key, &flow)? else { continue };
-            // An error: it is there, or there is no room, as the kernel half would find as well.
-            copied += usize::from(flows.insert(Raw(key), Raw(flow), u64::from(BPF_NOEXIST)).is_ok());
+            copied += usize::from(insert(&mut flows, key, flow, BPF_NOEXIST)?);
         }
     }
     Ok(copied)
+}
+
+/// Gives flows of a table that is shared with former sets, in which nobody counts any more, the slots of
+/// today, so that no flow names an earlier numbering when that is given out again.
+pub(super) fn renumber(pins: &Pins, slot_of: impl Fn(&str, &str) -> Option<u32>) -> Result<()> {
+    let path = pins.maps().join(map::FLOWS);
+    for set in pins.former()? {
+        if id(&set.join(map::FLOWS))? != id(&path)? {
+            continue;
+        }
+        let mut flows = open(&path)?;
+        let translation = Translation::of(&set, &slot_of)?;
+        for key in Entries::open(&path)?.keys()? {
+            let Raw(key) = Raw::of_bytes(&key)?;
+            // It may have gone meanwhile.
+            let Ok(Raw(flow)) = flows.get(&Raw(key), 0) else { continue };
+            let Some(targets) = translation.targets(flow.targets) else { continue };
+            let is_opening = flow.established == 0 && !is_over(&flow);
+            if !is_opening || now_ns().saturating_sub(flow.last_ns) > OPENING_NS {
+                insert(&mut flows, key, Flow { targets, ..flow }, BPF_EXIST)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+type Flows = HashMap<MapData, Raw<FlowKey>, Raw<Flow>>;
+
+fn open(path: &Path) -> Result<Flows> {
+    let table = MapData::from_pin(path).with_context(|| format!("{}", path.display()))?;
+    Map::LruHashMap(table).try_into().with_context(|| format!("{}", path.display()))
+}
+
+/// `false`: it is there, or not there, against what `flags` ask for; or there is no room, as the kernel
+/// half would find as well.
+fn insert(flows: &mut Flows, key: FlowKey, flow: Flow, flags: u32) -> Result<bool> {
+    match flows.insert(Raw(key), Raw(flow), u64::from(flags)) {
+        Ok(()) => Ok(true),
+        Err(MapError::SyscallError(error))
+            if matches!(
+                error.io_error.raw_os_error(),
+                Some(libc::EEXIST | libc::ENOENT | libc::ENOMEM | libc::E2BIG | libc::EBUSY)
+            ) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(error).context("writing a flow"),
+    }
 }
 
 fn id(path: &Path) -> Result<u32> {
@@ -45,28 +101,31 @@ fn id(path: &Path) -> Result<u32> {
 struct Translation {
     layout: Layout,
     ours: Layout,
-    /// By index of the former slot.
+    /// By slot, as flows of the set itself name it.
     slots: std::collections::HashMap<u32, u32>,
 }
 
 impl Translation {
     fn of(set: &Path, slot_of: impl Fn(&str, &str) -> Option<u32>) -> Result<Self> {
-        let (_, layout) = read(set)?;
+        let (settings, layout) = read(set)?;
+        let named = |index| if layout.numbered { numbered(index, settings.numbering) } else { index };
         let taken = slots_taken(&Entries::open(&set.join(map::TARGETS))?, &layout)?;
         let slots = taken
             .into_iter()
-            .filter_map(|(index, (watchlist, target))| Some((index, slot_of(&watchlist, &target)?)))
+            .filter_map(|(index, (watchlist, target))| Some((named(index), slot_of(&watchlist, &target)?)))
             .collect();
         Ok(Self { layout, ours: Layout::own(), slots })
     }
 
-    /// `None`: nobody is concerned by it any more.
+    /// `None`: the set did not number them, or nobody is concerned any more.
+    fn targets(&self, named: TargetSet) -> Option<TargetSet> {
+        let slots = named.slots().filter_map(|slot| self.slots.get(&slot).copied());
+        TargetSet::of(slots).filter(|targets| !targets.is_empty())
+    }
+
     fn translate(&self, key: &[u8], flow: &[u8]) -> Result<Option<(FlowKey, Flow)>> {
         let set = u64::from_ne_bytes(field(flow, place(&self.layout.flow, TARGETS)?)?.try_into()?);
-        let slots = TargetSet(set).slots().filter_map(|slot| self.slots.get(&index_of(slot)).copied());
-        let Some(targets) = TargetSet::of(slots).filter(|targets| !targets.is_empty()) else {
-            return Ok(None);
-        };
+        let Some(targets) = self.targets(TargetSet(set)) else { return Ok(None) };
         let key = rearranged(key, &self.layout.flow_key, &self.ours.flow_key, size_of::<FlowKey>())?;
         let flow = rearranged(flow, &self.layout.flow, &self.ours.flow, size_of::<Flow>())?;
         let (key, flow): (Raw<FlowKey>, Raw<Flow>) = (Raw::of_bytes(&key)?, Raw::of_bytes(&flow)?);

@@ -19,12 +19,12 @@ pub mod tables;
 
 use std::collections::HashMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::Object;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use sensor_ebpf::abi::{Own, Totals, map, numbered, program};
+use sensor_ebpf::abi::{Own, Totals, map, program};
 use tokio::sync::Mutex;
 
 use crate::config::Limits;
@@ -138,24 +138,31 @@ pub fn load(pins: &Pins, limits: &Limits, targets: &[(&str, &str)]) -> Result<(P
 /// # Errors
 /// When former maps cannot be read.
 pub fn copy_flows(pins: &Pins, tables: &Tables) -> Result<()> {
-    let slot_of = |watchlist: &str, target: &str| {
-        tables.slot_of(watchlist, target).map(|slot| numbered(slot, tables.numbering()))
-    };
-    let copied = flow_copies::copy(pins, slot_of)?;
+    let copied = flow_copies::copy(pins, |watchlist, target| tables.named_by_flows(watchlist, target))?;
     if copied > 0 {
         tracing::info!(flows = copied, "copied from earlier maps");
     }
     Ok(())
 }
 
-/// Takes over what former maps counted, now that our programs took the place of theirs everywhere.
-/// Second: whose the slots were that flows may still name.
+/// Takes over what former maps counted, now that our programs took the place of theirs everywhere:
+/// `attached` are the indices of the interfaces that they hang on. Second: whose the slots were that
+/// flows may still name.
 ///
 /// # Errors
-/// When former maps cannot be read.
-pub fn inherit(pins: &Pins, tables: &mut Tables) -> Result<(Carried, Owners)> {
+/// When former maps cannot be read, or programs that count in them still hang somewhere.
+pub fn inherit(pins: &Pins, tables: &mut Tables, attached: &[u32]) -> Result<(Carried, Owners)> {
+    if !pins.former()?.is_empty()
+        && let Some(index) = attach::attached(pins)?.into_iter().find(|index| !attached.contains(index))
+    {
+        bail!(
+            "earlier programs still count on the interface with index {index}, as the log says why; their counts \
+             are kept for the next start"
+        );
+    }
     tables.wait_for_programs()?;
     copy_flows(pins, tables)?;
+    flow_copies::renumber(pins, |watchlist, target| tables.named_by_flows(watchlist, target))?;
     succession::inherit(pins)
 }
 

@@ -9,7 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{FlockOperation, Mode, OFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 
 /// Magic number of a bpffs (`BPF_FS_MAGIC`, include/uapi/linux/magic.h).
@@ -109,6 +109,15 @@ impl Pins {
         Ok(former.into_iter().map(|(_, path)| path).collect())
     }
 
+    /// Was anything attached from here, as far as is written down?
+    pub(super) fn has_links(&self) -> Result<bool> {
+        Ok(!is_empty(&self.links())?)
+    }
+
+    pub(super) fn is_without_maps(&self) -> Result<bool> {
+        is_empty(&self.maps())
+    }
+
     /// Makes the set in use a former one, in one step: what is attached goes on counting in it.
     pub(super) fn set_aside(&self) -> Result<()> {
         let former = self.former()?.pop().unwrap_or_default();
@@ -176,6 +185,11 @@ fn make_directory(path: &Path) -> Result<()> {
     made.with_context(|| format!("state.pins: {}", path.display()))
 }
 
+fn is_empty(directory: &Path) -> Result<bool> {
+    let entries = fs::read_dir(directory).with_context(|| format!("{}", directory.display()))?;
+    Ok(entries.count() == 0)
+}
+
 fn remove_entries(directory: &Path) -> Result<()> {
     let Ok(entries) = fs::read_dir(directory) else { return Ok(()) };
     for entry in entries {
@@ -201,6 +215,14 @@ fn ensure_bpffs(root: &Path) -> Result<()> {
     ensure!(root.is_absolute(), "state.pins: {} is not an absolute path", root.display());
     let existing = root.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
     if is_bpffs(existing)? {
+        let mounted =
+            rustix::fs::statvfs(existing).with_context(|| format!("state.pins: {}", root.display()))?;
+        ensure!(
+            !mounted.f_flag.contains(StatVfsMountFlags::RDONLY),
+            "state.pins: {} is on a bpffs that is mounted read-only, and what counts there cannot be taken over; \
+             `mount -o remount,rw` makes it writable",
+            root.display()
+        );
         return Ok(());
     }
     let remedy = format!("mount one with `mount -t bpf bpf {BPF_FS}`");

@@ -15,18 +15,20 @@
 //! ```
 //!
 //! Flows are not copied where both versions keep them alike: old and new programs share the one table,
-//! so that a connection that begins under the one and is answered under the other counts once. Where
-//! they cannot share it (another layout, another size) they are copied, before the programs are
-//! replaced and again after, and what happens to a flow in between may be counted for a new one.
-//! LEARNED and STREAMS begin anew.
+//! so that a connection that begins under the one and is answered under the other counts once. When no
+//! program of the old set runs any more, they are written down anew with the slots of the new one
+//! ([`super::flow_copies`]). Where they cannot be shared (another layout, another size, no numbering
+//! that they do not name) they are copied, before the programs are replaced and again after, and what
+//! happens to a flow in between may be counted for a new one. LEARNED and STREAMS begin anew.
 
 use std::collections::HashMap;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use aya::maps::{Array, Map, MapData, MapInfo};
 use aya_obj::Object;
-use sensor_ebpf::abi::{SCHEMA, Settings, map, numbered};
+use sensor_ebpf::abi::{Flow, FlowKey, SCHEMA, Settings, Transport, map, numbered, numbering_of};
+use sensor_ebpf::flow::{UDP_SILENCE_NS, is_over};
 
 use super::carried::Carried;
 use super::entries::Entries;
@@ -34,6 +36,7 @@ use super::layout::{Counts, Layout, Offsets, Places};
 use super::maps::Raw;
 use super::pins::Pins;
 use super::{Capacity, carried};
+use crate::clock::now_ns;
 
 /// The set that is in use from now on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +74,16 @@ pub(super) fn prepare(
     }
     match look(&maps, object, capacities, targets)? {
         Found::Ours(settings) => return Ok(Set { numbering: settings.numbering, is_new: false }),
-        Found::Nothing => pins.clear_maps()?,
+        Found::Nothing => {
+            // Beside a former set it is one that was begun.
+            ensure!(
+                pins.is_without_maps()? || !pins.former()?.is_empty() || !pins.has_links()?,
+                "state.pins: {} does not say what it holds, and programs count in it; `poolwatch detach` removes \
+                 both, with their counts",
+                maps.display()
+            );
+            pins.clear_maps()?;
+        }
         Found::Other(why) => {
             tracing::info!("{why}; a new set of maps takes its counts over");
             pins.set_aside()?;
@@ -88,24 +100,48 @@ pub(super) fn prepare(
     let Some((last, (newest, layout))) = pins.former()?.pop().zip(former.last()) else {
         return Ok(Set { numbering: 0, is_new: true });
     };
-    let taken: Vec<u32> = former.iter().map(|(settings, layout)| numbering(*settings, layout)).collect();
-    let Some(numbering) = free_numbering(numbering(*newest, layout), &taken) else {
-        // In a table of its own no flow names slots of another numbering.
-        return Ok(Set { numbering: 0, is_new: true });
-    };
-    if layout.shares_flows_with(&Layout::own()) {
-        for name in [map::FLOWS, map::CLAIMS] {
-            if difference(&last, name, object, capacities)?.is_none() {
-                share(&last.join(name), &maps.join(name))?;
+    // In a table of its own no flow names slots of another numbering.
+    let mut numbering_of_set = 0;
+    if layout.shares_flows_with(&Layout::own())
+        && difference(&last, map::FLOWS, object, capacities)?.is_none()
+    {
+        let mut taken: Vec<u32> =
+            former.iter().map(|(settings, layout)| numbering(*settings, layout)).collect();
+        taken.extend(named_by_flows(&last)?);
+        if let Some(free) = free_numbering(numbering(*newest, layout), &taken) {
+            numbering_of_set = free;
+            share(&last.join(map::FLOWS), &maps.join(map::FLOWS))?;
+            if difference(&last, map::CLAIMS, object, capacities)?.is_none() {
+                share(&last.join(map::CLAIMS), &maps.join(map::CLAIMS))?;
             }
         }
     }
-    Ok(Set { numbering, is_new: true })
+    Ok(Set { numbering: numbering_of_set, is_new: true })
 }
 
 /// Which numbering gave out a set's slots.
 const fn numbering(settings: Settings, layout: &Layout) -> u32 {
     if layout.numbered { settings.numbering } else { 0 }
+}
+
+/// Numberings that flows of a set still name and that may have more packets to come: a connection
+/// can be silent while sets come and go.
+fn named_by_flows(set: &Path) -> Result<Vec<u32>> {
+    let mut numberings = Vec::new();
+    let now_ns = now_ns();
+    for (key, flow) in Entries::open(&set.join(map::FLOWS))?.all()? {
+        let (Raw(key), Raw(flow)): (Raw<FlowKey>, Raw<Flow>) = (Raw::of_bytes(&key)?, Raw::of_bytes(&flow)?);
+        let is_over = if key.transport == Transport::Udp as u8 {
+            now_ns.saturating_sub(flow.last_ns) > UDP_SILENCE_NS
+        } else {
+            is_over(&flow)
+        };
+        let named = flow.targets.slot(0).map(numbering_of);
+        if let Some(numbering) = named.filter(|it| !is_over && !numberings.contains(it)) {
+            numberings.push(numbering);
+        }
+    }
+    Ok(numberings)
 }
 
 /// The next numbering that flows tell apart from those `taken`; `None` when there is none.

@@ -11,7 +11,7 @@ use aya::maps::{Map, MapData};
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY;
 use aya_obj::generated::{BPF_F_INNER_MAP, BPF_F_MMAPABLE};
 use sensor_ebpf::abi::{
-    Daemon, EndpointKey, Learned, NAME_MAX, Settings, TargetName, Version, filter, slots_in_order,
+    Daemon, EndpointKey, Learned, NAME_MAX, Settings, TargetName, Version, filter, numbered, slots_in_order,
 };
 use sensor_ebpf::ranges::Line;
 
@@ -70,6 +70,11 @@ impl Tables {
     /// The slot of a target, where it has one.
     pub fn slot_of(&self, watchlist: &str, target: &str) -> Option<u32> {
         self.slots.get(&(watchlist.to_owned(), target.to_owned())).copied()
+    }
+
+    /// The same as flows name it.
+    pub(super) fn named_by_flows(&self, watchlist: &str, target: &str) -> Option<u32> {
+        self.slot_of(watchlist, target).map(|slot| numbered(slot, self.numbering))
     }
 
     /// Which numbering gave the slots to their targets.

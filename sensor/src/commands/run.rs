@@ -14,13 +14,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::bpf::interfaces::{self, Change};
+use crate::bpf::interfaces::{self, Change, Netlink};
 use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::http;
 use crate::privileges;
-use crate::selection::Wanted;
-use crate::state::Standing;
+use crate::selection::{Wanted, absent};
 use crate::watchlists::Watchlists;
 
 /// How long after a change of a link or a route the interfaces are looked at, so that a burst
@@ -53,6 +52,7 @@ pub async fn run(options: Options) -> Result<()> {
     let wanted = interfaces.iter().map(|text| Wanted::parse(text)).collect::<Result<Vec<_>>>()?;
     let lists = Watchlists::load(&config)?;
     privileges::check_capabilities()?;
+    require_named(&options.interfaces).await?;
 
     let listen = options.listen.unwrap_or(config.http.listen);
     let listener = TcpListener::bind(listen).await.with_context(|| format!("http.listen: {listen}"))?;
@@ -61,7 +61,6 @@ pub async fn run(options: Options) -> Result<()> {
     let mut hangup = signal(SignalKind::hangup()).context("signals")?;
 
     let mut daemon = Daemon::load(options.config, &config, wanted, lists)?;
-    daemon.require_named(&options.interfaces).await?;
     let mut changes = interfaces::changes()?;
     let started = start(&mut daemon).await.and_then(|()| privileges::before_serving(&config));
     if let Err(error) = started {
@@ -113,15 +112,32 @@ pub async fn run(options: Options) -> Result<()> {
     if options.detach_on_exit { daemon.remove().await } else { Ok(()) }
 }
 
-/// The first look at the interfaces: what cannot be attached now is an error, not a log line. Then what
-/// earlier programs counted is ours.
+/// Interfaces that the command line names must be there.
+///
+/// # Errors
+/// When one is not, or the kernel does not say what interfaces there are.
+async fn require_named(names: &[String]) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let present = Netlink::open()?.interfaces().await?;
+    let wanted: Vec<_> = names.iter().map(|text| Wanted::parse(text)).collect::<Result<_>>()?;
+    if let [missing, ..] = absent(&wanted, &present)[..] {
+        let names: Vec<_> = present.iter().map(|interface| interface.name.as_str()).collect();
+        bail!("--interface {missing}: there is no such interface; there are {}", names.join(", "));
+    }
+    Ok(())
+}
+
+/// The first look at the interfaces: where none of them can be attached, that is an error, not a log
+/// line. Then what earlier programs counted is ours.
 async fn start(daemon: &mut Daemon) -> Result<()> {
     daemon.reconcile().await?;
     let interfaces = daemon.state.interfaces.get();
-    for standing in interfaces.0.values() {
-        if let Standing::Failed(why) = standing {
-            bail!("{why}");
-        }
+    if interfaces.attached().is_empty()
+        && let Some(why) = interfaces.failures().next()
+    {
+        bail!("{why}");
     }
     daemon.inherit()?;
     if interfaces.0.is_empty() {

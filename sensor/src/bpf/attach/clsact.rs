@@ -13,7 +13,7 @@ use aya::programs::SchedClassifier;
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle};
 
 use super::filters::{PRIORITY, Spot};
-use super::{Place, attach_type};
+use super::{Hung, Place, attach_type};
 use crate::bpf::interfaces::Netlink;
 
 /// "pool": the first handle that we try, so that `tc filter show` gives us away.
@@ -24,13 +24,15 @@ const HANDLES: u32 = 8;
 impl Place<'_> {
     /// Attaches, or gives the filter that an earlier daemon noted our program in place. `name`:
     /// what the interface was called when it was listed.
-    pub(super) async fn hang_on_clsact(&self, program: &mut SchedClassifier, name: &str) -> Result<()> {
+    pub(super) async fn hang_on_clsact(&self, program: &mut SchedClassifier, name: &str) -> Result<Hung> {
         self.have_qdisc().await?;
         for (path, handle) in self.noted()? {
             let spot = self.spot(handle);
             match self.netlink.filter(spot).await? {
-                Some(filter) if filter.is_ours() => return self.fill(program, name, spot, false).await,
-                None => return self.fill(program, name, spot, true).await,
+                Some(filter) if filter.is_ours() => {
+                    return self.fill(program, name, spot, Hung::InPlace).await;
+                }
+                None => return self.fill(program, name, spot, Hung::Anew).await,
                 Some(_) => remove_directory(&path)?,
             }
         }
@@ -42,8 +44,8 @@ impl Place<'_> {
             }
             let note = self.note_path(handle);
             make_directory(&note)?;
-            match self.fill(program, name, spot, true).await {
-                Ok(()) => return Ok(()),
+            match self.fill(program, name, spot, Hung::Anew).await {
+                Ok(hung) => return Ok(hung),
                 Err(error) => last = Some(error),
             }
             remove_directory(&note)?;
@@ -51,16 +53,19 @@ impl Place<'_> {
         Err(last.unwrap_or_else(|| anyhow!("others have taken all {HANDLES} handles of ours")))
     }
 
-    /// Puts the program to where nothing is (`is_new`), or into the filter that is there.
-    async fn fill(&self, program: &mut SchedClassifier, name: &str, spot: Spot, is_new: bool) -> Result<()> {
+    /// Puts the program to where nothing is, or in the place of the one that the filter there has.
+    async fn fill(&self, program: &mut SchedClassifier, name: &str, spot: Spot, how: Hung) -> Result<Hung> {
         let direction = attach_type(self.direction);
         let (handle, classid) = (TcHandle::from(spot.handle), None);
-        let link = if is_new {
-            let options = NlOptions { priority: PRIORITY, handle, classid };
-            program.attach_with_options(name, direction, TcAttachOptions::Netlink(options))?
-        } else {
-            let there = SchedClassifierLink::attached(name, direction, PRIORITY, handle, classid)?;
-            program.attach_to_link(there)?
+        let link = match how {
+            Hung::Anew => {
+                let options = NlOptions { priority: PRIORITY, handle, classid };
+                program.attach_with_options(name, direction, TcAttachOptions::Netlink(options))?
+            }
+            Hung::InPlace => {
+                let there = SchedClassifierLink::attached(name, direction, PRIORITY, handle, classid)?;
+                program.attach_to_link(there)?
+            }
         };
         // Dropped, it is detached again.
         let link = program.take_link(link)?;
@@ -68,7 +73,7 @@ impl Place<'_> {
         ensure!(is_there, "{name} is no longer the interface that it was");
         // The filter lives on its interface.
         mem::forget(link);
-        Ok(())
+        Ok(how)
     }
 
     /// Does this program hang here, at the handle that was noted?
@@ -98,15 +103,18 @@ impl Place<'_> {
         Ok(!self.noted()?.is_empty())
     }
 
-    /// There is a qdisc to hang filters on; when it is made here, that is noted first.
+    /// There is a qdisc to hang filters on; when it is made here, that is noted first, and only then is
+    /// there something to write.
     async fn have_qdisc(&self) -> Result<()> {
-        let note = qdisc_path(&self.links, self.index);
-        let is_noted = note.exists();
-        if !is_noted {
-            make_directory(&note)?;
+        if let Some(kind) = self.netlink.at_clsact(self.index).await? {
+            // It would take filters for egress, and run them on what comes in.
+            ensure!(kind == "clsact", "there is a qdisc of kind {kind}, which has no egress");
+            return Ok(());
         }
+        let note = qdisc_path(&self.links, self.index);
+        make_directory(&note)?;
         let made = self.netlink.add_clsact(self.index).await;
-        if !is_noted && !matches!(made, Ok(true)) {
+        if !matches!(made, Ok(true)) {
             remove_directory(&note)?;
         }
         made.map(|_| ())

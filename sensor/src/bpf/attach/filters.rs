@@ -7,7 +7,7 @@ use std::io;
 use anyhow::{Context, Result};
 use futures_util::stream::{StreamExt, TryStreamExt};
 use rtnetlink::packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::tc::{TcAttribute, TcFilterBpfOption, TcHandle, TcHeader, TcMessage, TcOption};
@@ -69,11 +69,26 @@ impl Netlink {
         Ok(())
     }
 
-    /// Adds a clsact qdisc; `false`: there is one, or its older form, ingress.
+    /// The kind of the qdisc that has the place of clsact: that, or its older form, ingress.
+    pub(super) async fn at_clsact(&self, index: u32) -> Result<Option<String>> {
+        let asked = RouteNetlinkMessage::GetQueueDiscipline(clsact(index)?);
+        // Without an echo only the kernel's listeners are told what was found.
+        match self.answer(asked, NLM_F_REQUEST | NLM_F_ACK | NLM_F_ECHO).await {
+            Ok(Some(RouteNetlinkMessage::NewQueueDiscipline(found))) => {
+                Ok(found.attributes.into_iter().find_map(|attribute| match attribute {
+                    TcAttribute::Kind(kind) => Some(kind),
+                    _ => None,
+                }))
+            }
+            Ok(_) => Ok(None),
+            Err(error) if is_absence(&error) => Ok(None),
+            Err(error) => Err(error).context("asking for a qdisc"),
+        }
+    }
+
+    /// Adds a clsact qdisc; `false`: someone was faster.
     pub(super) async fn add_clsact(&self, index: u32) -> Result<bool> {
-        let mut added = TcMessage::with_index(signed(index)?);
-        added.header.parent = TcHandle::CLSACT;
-        added.header.handle = QDISC;
+        let mut added = clsact(index)?;
         added.attributes.push(TcAttribute::Kind("clsact".to_owned()));
         let flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
         match self.answer(RouteNetlinkMessage::NewQueueDiscipline(added), flags).await {
@@ -129,6 +144,14 @@ fn is_absence(error: &io::Error) -> bool {
 
 /// The handle of a clsact qdisc, `ffff:`.
 const QDISC: TcHandle = TcHandle { major: 0xffff, minor: 0 };
+
+/// What names the clsact qdisc of an interface.
+fn clsact(index: u32) -> Result<TcMessage> {
+    let mut message = TcMessage::with_index(signed(index)?);
+    message.header.parent = TcHandle::CLSACT;
+    message.header.handle = QDISC;
+    Ok(message)
+}
 
 /// The header that names a spot.
 fn message(spot: Spot) -> Result<TcMessage> {

@@ -4,9 +4,12 @@
 //! A pin is no proof: its link stays on a device that goes to another namespace, and is empty
 //! after its device is gone, or after someone detached it. The kernel is asked what hangs here.
 
+use std::ffi::CString;
 use std::fs;
 use std::io;
-use std::time::Duration;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
@@ -15,18 +18,15 @@ use aya::programs::{LinkOrder, SchedClassifier};
 use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd};
 use sensor_ebpf::abi::Direction;
 
-use super::{Place, attach_type};
+use super::{Hung, Place, attach_type};
 
 /// Most programs on one hook (`BPF_MPROG_MAX`, kernel/bpf/mprog.c).
 const PROGRAMS_MAX: u32 = 64;
 
-/// How long the kernel may take to let go of a link whose pin was removed, in milliseconds.
-const LET_GO_MS: u32 = 1000;
-
 impl Place<'_> {
     /// Attaches, or gives the link that an earlier daemon pinned our program in place. `name`: what
     /// the interface was called when it was listed.
-    pub(super) fn hang_on_tcx(&self, program: &mut SchedClassifier, name: &str) -> Result<()> {
+    pub(super) fn hang_on_tcx(&self, program: &mut SchedClassifier, name: &str) -> Result<Hung> {
         let path = self.link_path();
         if let Some(link) = self.pinned()? {
             if self.holds(&link)? {
@@ -36,7 +36,7 @@ impl Place<'_> {
                 // The pin holds the link; ours may go.
                 let link: FdLink = program.take_link(taken)?.try_into()?;
                 drop(link);
-                return Ok(());
+                return Ok(Hung::InPlace);
             }
             fs::remove_file(&path).with_context(|| format!("{}", path.display()))?;
         }
@@ -45,7 +45,7 @@ impl Place<'_> {
         let link: FdLink = program.take_link(link)?.try_into()?;
         ensure!(self.holds(&link)?, "{name} is no longer the interface that it was");
         link.pin(&path).with_context(|| format!("pinning {}", path.display()))?;
-        Ok(())
+        Ok(Hung::Anew)
     }
 
     /// Does this program hang here by our pinned link?
@@ -54,20 +54,17 @@ impl Place<'_> {
         Ok(link.info()?.program_id() == program && self.holds(&link)?)
     }
 
-    /// Takes the pinned link off, wherever its device is, and waits until it is off.
-    pub(super) async fn leave_tcx(&self) -> Result<()> {
-        let Some(link) = self.pinned()? else { return Ok(()) };
-        let (path, id) = (self.link_path(), link.info()?.id());
-        fs::remove_file(&path).with_context(|| format!("{}", path.display()))?;
-        drop(link);
-        for _ in 0..LET_GO_MS {
-            if !links_on(self.index, self.direction)?.contains(&id) {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
+    /// Takes the pinned link off, wherever its device is. Unpinned it would go as well, but later:
+    /// nobody may count by it any more when this returns.
+    pub(super) fn leave_tcx(&self) -> Result<()> {
+        let path = self.link_path();
+        if !path.exists() {
+            return Ok(());
         }
-        tracing::warn!(index = self.index, "the kernel has not detached yet what was unpinned");
-        Ok(())
+        let named = || format!("{}", path.display());
+        let link = link_at(&path).with_context(named)?;
+        fs::remove_file(&path).with_context(named)?;
+        detach(&link).with_context(named)
     }
 
     pub(super) fn has_link(&self) -> bool {
@@ -90,9 +87,35 @@ impl Place<'_> {
         Ok(links_on(self.index, self.direction)?.contains(&link.info()?.id()))
     }
 
-    fn link_path(&self) -> std::path::PathBuf {
+    fn link_path(&self) -> PathBuf {
         self.links.join(self.stem())
     }
+}
+
+/// A pinned link, which aya 0.14 takes off by letting go of it only.
+fn link_at(path: &Path) -> Result<OwnedFd> {
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: a union of integers, of which all zeros is a value; what is not named must be zero.
+    let mut request: bpf_attr = unsafe { std::mem::zeroed() };
+    request.__bindgen_anon_4.pathname = name.as_ptr().expose_provenance() as u64;
+    let command = bpf_cmd::BPF_OBJ_GET as u32;
+    // SAFETY: the name ends in a zero byte and outlives the call, as the request does.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut request, size_of::<bpf_attr>()) };
+    ensure!(fd >= 0, "BPF_OBJ_GET: {}", io::Error::last_os_error());
+    // SAFETY: the kernel made it for this call, so that nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(RawFd::try_from(fd)?) })
+}
+
+/// The kernel takes the program off before it answers; that its device is gone is no error to it.
+fn detach(link: &OwnedFd) -> Result<()> {
+    // SAFETY: a union of integers, of which all zeros is a value; what is not named must be zero.
+    let mut request: bpf_attr = unsafe { std::mem::zeroed() };
+    request.link_detach.link_fd = link.as_raw_fd().cast_unsigned();
+    let command = bpf_cmd::BPF_LINK_DETACH as u32;
+    // SAFETY: the request holds no pointers, and outlives the call.
+    let done = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut request, size_of::<bpf_attr>()) };
+    ensure!(done == 0, "BPF_LINK_DETACH: {}", io::Error::last_os_error());
+    Ok(())
 }
 
 /// The ids of the links on a hook of an interface of this namespace. aya 0.14 asks for programs
