@@ -93,7 +93,13 @@ fn what_is_wrong_with_config_or_list_is_one_line_and_exit_1_for_every_command_th
     let table = [
         (&unknown, format!("{unknown}:2: http.lisen: unknown key, expected `listen` or `web_config`")),
         (&missing, format!("{missing}: cannot be read: No such file or directory (os error 2)")),
-        (&list, format!("{feed}:2: \"192.0.2.0/33\" is not an IPv4 prefix: its length is over 32")),
+        (
+            &list,
+            format!(
+                "{list}:4: watchlist \"office\": feed 1: path: {feed}:2: \"192.0.2.0/33\" is not an IPv4 \
+                 prefix: its length is over 32"
+            ),
+        ),
     ];
     for (config, expected) in &table {
         for command in ["check", "lists"] {
