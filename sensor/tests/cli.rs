@@ -126,10 +126,13 @@ fn check_prints_what_would_be_watched_and_where_it_is_written() {
     assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
     let cells = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let rows: Vec<_> = said.out.lines().map(cells).collect();
+    let targets = rows.iter().skip(1).take_while(|row| !row.is_empty()).count().to_string();
     for row in [
-        &["dprk", "sanctioned", "star-kp", "confirmed", "1", "0", "0", "APNIC:"][..],
+        &["mining", "mining", "supportxmr", "confirmed", "0", "0", "1", "Maltrail,"][..],
+        &["mining", "mining", "unlisted", "confirmed", "0", "0", "0"],
+        &["dprk", "sanctioned", "star-kp", "confirmed", "1", "0", "0", "APNIC:"],
         &["office", "custom", "office", "confirmed", "1", "1", "0", &config],
-        &["targets", "4", "of", "1024"],
+        &["targets", &targets, "of", "1024"],
     ] {
         assert!(
             rows.iter()
@@ -147,6 +150,11 @@ fn lists_answers_a_lookup_by_its_exit_code() {
     let config = folder.config();
     for (asked, code, answer) in [
         ("175.45.176.9", 0, "175.45.176.9 → dprk/star-kp (prefix 175.45.176.0/22, confirmed): source: APNIC"),
+        (
+            "pool.supportxmr.com",
+            0,
+            "pool.supportxmr.com → mining/supportxmr (domain supportxmr.com, confirmed, alive): source: Maltrail",
+        ),
         ("a.pool.example", 0, "a.pool.example → office/office (domain pool.example, confirmed): source: "),
         ("192.0.2.1", 1, "192.0.2.1 → nothing matches\n"),
         ("192.0.2.1:3333", 1, "192.0.2.1:3333 → nothing matches\n"),

@@ -255,7 +255,7 @@ fn an_edited_config_never_credits_the_wrong_target() {
 #[test]
 fn a_reload_that_is_refused_takes_no_slots() {
     let (near, _far) = Namespace::pair();
-    let top = "interfaces = [\"eth0\"]";
+    let top = "interfaces = [\"eth0\"]\nbuiltin.mining = false";
     let daemon = Daemon::start_on(&near, PinsDirectory::new(), top, "[limits]\ntargets = 4\n", &[]);
     let config = fs::read_to_string(daemon.config()).expect("its config");
     let watch = |names: &[&str]| {

@@ -22,7 +22,7 @@ impl Office {
     /// `feeds`: target, kind and text.
     fn new(inline: &str, feeds: &[(&str, &str, &str)]) -> Self {
         let office = Self { folder: tempfile::tempdir().unwrap() };
-        let mut config = format!("[builtin]\ndprk = false\n{inline}\n");
+        let mut config = format!("builtin.mining = false\nbuiltin.dprk = false\n{inline}\n");
         for (number, (target, kind, text)) in feeds.iter().enumerate() {
             fs::write(office.path(&format!("{number}.txt")), text).unwrap();
             writeln!(
@@ -191,7 +191,7 @@ DIR/c.toml is good
 }
 
 #[test]
-fn lists_prints_every_target_with_its_source_and_built_in_ones_with_date_and_prefix() {
+fn lists_prints_every_target_with_its_source_and_of_built_in_ones_all_that_is_known() {
     let office = Office::new(
         "[[watchlist]]\nname = \"office\"\ncategory = \"sanctioned\"\ndomains = [\"a.example\"]",
         &[],
@@ -202,6 +202,14 @@ fn lists_prints_every_target_with_its_source_and_built_in_ones_with_date_and_pre
     assert!(lists(Some(&office.config()), None, &mut out).unwrap());
     let out = office.normalised(&out);
     for line in [
+        "mining (mining, as of 2026-11-24)",
+        "  supportxmr (confirmed, alive): 0 prefixes, 0 endpoints, 1 domain",
+        "    supportxmr.com",
+        "    coins: XMR",
+        "    source: Maltrail, list crypto_mining (2026-08-16); seen 2026-08-16; reviewed 2026-11-24",
+        "  coinhive (historical, browser): 0 prefixes, 0 endpoints, 4 domains",
+        "  bitminter (historical, retired): 0 prefixes, 0 endpoints, 1 domain",
+        "  unlisted (confirmed): 0 prefixes, 0 endpoints, 0 domains",
         "dprk (sanctioned, as of 2026-11-22)",
         "  star-kp (confirmed): 1 prefix, 0 endpoints, 0 domains",
         "    175.45.176.0/22",

@@ -47,7 +47,7 @@ fn write_watchlist(list: &Watchlist, out: &mut impl Write) -> anyhow::Result<()>
 
 fn write_target(target: &Target, out: &mut impl Write) -> anyhow::Result<()> {
     let counts = counts(target.prefixes.len(), target.endpoints.len(), target.domains.len());
-    writeln!(out, "  {} ({}): {counts}", target.name, target.confidence.name())?;
+    writeln!(out, "  {} ({}): {counts}", target.name, target.standing())?;
     let Some(reviewed) = target.reviewed else {
         for source in &target.sources {
             writeln!(out, "    source: {}", printable(source))?;
@@ -58,8 +58,17 @@ fn write_target(target: &Target, out: &mut impl Write) -> anyhow::Result<()> {
     for prefix in &target.prefixes {
         writeln!(out, "    {}", prefix.indicator)?;
     }
-    writeln!(out, "    source: {}; reviewed {reviewed}", target.source())?;
-    Ok(())
+    for domain in &target.domains {
+        writeln!(out, "    {}", domain.indicator)?;
+    }
+    if let Some(pool) = target.pool.as_ref().filter(|pool| !pool.coins.is_empty()) {
+        writeln!(out, "    coins: {}", pool.coins.join(", "))?;
+    }
+    write!(out, "    source: {}", target.source())?;
+    if let Some(seen) = target.pool.as_ref().and_then(|pool| pool.seen) {
+        write!(out, "; seen {seen}")?;
+    }
+    Ok(writeln!(out, "; reviewed {reviewed}")?)
 }
 
 fn counts(prefixes: usize, endpoints: usize, domains: usize) -> String {
@@ -100,9 +109,9 @@ fn look_up(watchlists: &Watchlists, asked: &str, out: &mut impl Write) -> anyhow
 fn write_match(asked: &str, found: &Match<'_>, out: &mut impl Write) -> std::io::Result<()> {
     let Match { watchlist, target, signal, indicator, source, allowed } = found;
     let (asked, source) = (printable(asked), printable(source));
-    let confidence = target.confidence.name();
+    let standing = target.standing();
     write!(out, "{asked} → {}/{} ", watchlist.name, target.name)?;
-    write!(out, "({signal} {indicator}, {confidence}): source: {source}")?;
+    write!(out, "({signal} {indicator}, {standing}): source: {source}")?;
     if let Some((entry, line)) = allowed {
         write!(out, "; not counted: {entry} is allowed (line {line} of the config)")?;
     }

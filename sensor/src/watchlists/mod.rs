@@ -11,6 +11,7 @@ mod endpoints;
 mod feed;
 mod load;
 mod lookup;
+mod pool;
 mod prefixes;
 
 use std::borrow::Cow;
@@ -24,6 +25,7 @@ use time::Date;
 pub use crate::config::{Category, Kind};
 pub use compiled::{CompileError, Compiled, Entries, Sizes};
 pub use lookup::Match;
+pub use pool::{Pool, Status};
 
 /// All that is watched, in the order of the config, the built-in lists first.
 #[derive(Clone, Debug, Default)]
@@ -53,6 +55,8 @@ pub struct Target {
     pub confidence: Confidence,
     /// When a built-in target was last held against its source.
     pub reviewed: Option<Date>,
+    /// Of a built-in mining pool.
+    pub pool: Option<Pool>,
     /// Config and feed files by path, or a built-in target's citation.
     pub sources: Vec<String>,
     /// Without duplicates, as the other two.
@@ -68,10 +72,20 @@ impl Target {
             name: name.to_owned(),
             confidence: Confidence::Confirmed,
             reviewed: None,
+            pool: None,
             sources: Vec::new(),
             prefixes: Vec::new(),
             endpoints: Vec::new(),
             domains: Vec::new(),
+        }
+    }
+
+    /// How sure it is, and of a pool its status: `confirmed, alive`.
+    pub fn standing(&self) -> String {
+        let confidence = self.confidence.name();
+        match &self.pool {
+            Some(pool) => format!("{confidence}, {}", pool.status.name()),
+            None => confidence.to_owned(),
         }
     }
 

@@ -21,6 +21,7 @@ use sensor_ebpf::abi::{Own, Totals};
 
 const CONFIG: &str = r#"
 interfaces = ["eth0", "wg*", "ppp0", "tun0"]
+builtin.mining = false
 
 [allow]
 prefixes = ["198.51.100.128/25"]

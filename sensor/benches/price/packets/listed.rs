@@ -166,6 +166,7 @@ fn target(name: &str) -> Target {
         name: name.to_owned(),
         confidence: Confidence::Confirmed,
         reviewed: None,
+        pool: None,
         sources: Vec::new(),
         prefixes: Vec::new(),
         endpoints: Vec::new(),

@@ -1,26 +1,29 @@
 //! The lists that come with poolwatch: facts with their source, the date they were last held
 //! against it, and how sure they are. Each is a TOML file beside this one, embedded; a new
-//! list is such a file and a line in `LISTS`.
+//! list is such a file and a line in `LISTS`. Of a pool an entry says more: whether sources
+//! still speak of it, and its coins.
 //!
 //! Their names belong to them whether they are on or off: a count under `dprk` always means
 //! the same list.
 
 use std::time::SystemTime;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use serde::Deserialize;
 use time::{Date, Time};
 
-use super::{Category, Confidence, Entry, Read, Refused, Target, Watchlist};
+use super::{Category, Confidence, Entry, Pool, Read, Refused, Status, Target, Watchlist};
 use super::{domains, endpoints, prefixes};
-use crate::config::{Builtin, quote};
+use crate::config::{Builtin, UNLISTED, quote};
 
 /// Names that no watchlist of the config may take.
 pub(crate) const NAMES: [&str; 2] = ["mining", "dprk"];
 
 /// In the order in which they count.
-const LISTS: [Embedded; 1] =
-    [Embedded { name: "dprk", is_on: |builtin| builtin.dprk, text: include_str!("dprk.toml") }];
+const LISTS: [Embedded; 2] = [
+    Embedded { name: "mining", is_on: |builtin| builtin.mining, text: include_str!("mining.toml") },
+    Embedded { name: "dprk", is_on: |builtin| builtin.dprk, text: include_str!("dprk.toml") },
+];
 
 struct Embedded {
     /// One of [`NAMES`].
@@ -49,6 +52,12 @@ struct WrittenTarget {
     /// When this was last held against the source.
     #[serde(with = "iso_date")]
     reviewed: Date,
+    /// Of a pool, as the next two.
+    status: Option<Status>,
+    #[serde(default, with = "iso_date::option")]
+    seen: Option<Date>,
+    #[serde(default)]
+    coins: Vec<String>,
     #[serde(default)]
     prefixes: Vec<String>,
     #[serde(default)]
@@ -66,7 +75,8 @@ fn parse(name: &str, text: &str) -> anyhow::Result<Watchlist> {
     let list = format!("built-in list {name}");
     let written: WrittenList = toml::from_str(text).with_context(|| list.clone())?;
     let oldest = written.target.iter().map(|target| target.reviewed).min();
-    let targets = written.target.into_iter().map(read_target).collect::<anyhow::Result<_>>();
+    let read = |target| read_target(target, written.category);
+    let targets = written.target.into_iter().map(read).collect::<anyhow::Result<_>>();
     Ok(Watchlist {
         name: name.to_owned(),
         category: written.category,
@@ -75,15 +85,30 @@ fn parse(name: &str, text: &str) -> anyhow::Result<Watchlist> {
     })
 }
 
-fn read_target(written: WrittenTarget) -> anyhow::Result<Target> {
+fn read_target(written: WrittenTarget, category: Category) -> anyhow::Result<Target> {
+    let name = written.name.clone();
+    let pool = match written.status {
+        Some(status) => Some(Pool { status, seen: written.seen, coins: written.coins }),
+        None if written.seen.is_some() || !written.coins.is_empty() => {
+            bail!("{name} has `seen` or `coins`, and no `status`")
+        }
+        None => None,
+    };
+    if let Some(pool) = &pool {
+        pool.check(written.confidence, written.reviewed).map_err(|why| anyhow!("{name} {why}"))?;
+    }
+    if pool.is_some() != (category == Category::Mining && name != UNLISTED) {
+        bail!("{name}: a pool has a `status`, and nothing else has one");
+    }
     Ok(Target {
         confidence: written.confidence,
         reviewed: Some(written.reviewed),
+        pool,
         sources: vec![written.source],
         prefixes: read_all(&written.prefixes, prefixes::parse)?,
         endpoints: read_all(&written.endpoints, endpoints::parse)?,
         domains: read_all(&written.domains, domains::parse)?,
-        ..Target::new(&written.name)
+        ..Target::new(&name)
     })
 }
 
@@ -148,7 +173,8 @@ mod tests {
             for target in parse(name, text).unwrap().targets {
                 assert!(target.source().len() > 20, "{name}/{}", target.name);
                 let indicators = target.prefixes.len() + target.endpoints.len() + target.domains.len();
-                assert!(indicators > 0, "{name}/{}", target.name);
+                // What a protocol reveals and no list names has nothing by which a list could name it.
+                assert_eq!(indicators > 0, target.name != UNLISTED, "{name}/{}", target.name);
             }
         }
     }
@@ -178,6 +204,14 @@ mod tests {
 
     #[test]
     fn a_list_that_is_off_is_not_there() {
-        assert!(load(Builtin { mining: true, dprk: false }).unwrap().is_empty());
+        assert!(load(Builtin { mining: false, dprk: false }).unwrap().is_empty());
+        let names = |mining, dprk| -> Vec<String> {
+            load(Builtin { mining, dprk }).unwrap().into_iter().map(|list| list.name).collect()
+        };
+        assert_eq!(names(true, false), ["mining"]);
+        assert_eq!(names(true, true), ["mining", "dprk"], "in the order in which they count");
     }
 }
+
+#[cfg(test)]
+mod mining;
