@@ -4,9 +4,10 @@
 //! Within a watchlist an endpoint beats the longest prefix, and ties go to the order of the
 //! config. What is allowed is cut out: it has no entry, or an empty one where something
 //! watched covers it. An entry that would say what the next shorter one says is left out.
-//! Domains are not here: no packet carries one where the kernel looks.
+//! Domains are in a table of their own, [`Domains`]: no packet carries one where the kernel looks.
 
 mod coverage;
+mod domains;
 mod fine;
 mod flat;
 mod inherit;
@@ -23,6 +24,7 @@ use sensor_ebpf::classify::Tables;
 use sensor_ebpf::ranges::{self, Found, Line};
 
 use self::coverage::Coverage;
+pub use self::domains::{DomainMatch, Domains, Matches};
 use self::flat::Ranges;
 use self::inherit::{Listed, inherit};
 use super::{Target, Watchlists};
@@ -111,6 +113,8 @@ impl Error for CompileError {}
 
 /// A target as the tables know it. They refer to it by its place in the order of the config.
 struct Owner<'a> {
+    /// Of its watchlist among them all, and its own in there.
+    place: (usize, usize),
     watchlist: &'a str,
     target: &'a Target,
     slot: u32,
@@ -124,7 +128,9 @@ impl Compiled {
         limits: &Limits,
         slot_of: impl FnMut(&str, &str) -> Option<u32>,
     ) -> Result<Self, CompileError> {
-        let owners = owners(watchlists, limits, slot_of)?;
+        let need = watchlists.lists.iter().map(|list| list.targets.len()).sum();
+        within("limits.targets", limits.targets, need)?;
+        let owners = owners(watchlists, slot_of)?;
         let (v4, v6) = listed_prefixes(watchlists, &owners);
         let (v4, v6) = (inherit(v4, &owners)?, inherit(v6, &owners)?);
         within("limits.prefixes", limits.prefixes, v4.len() + v6.len())?;
@@ -166,23 +172,20 @@ impl Compiled {
     }
 }
 
-fn owners<'a>(
-    watchlists: &'a Watchlists,
-    limits: &Limits,
+fn owners(
+    watchlists: &Watchlists,
     mut slot_of: impl FnMut(&str, &str) -> Option<u32>,
-) -> Result<Vec<Owner<'a>>, CompileError> {
-    let need = watchlists.lists.iter().map(|list| list.targets.len()).sum();
-    within("limits.targets", limits.targets, need)?;
-    let mut owners = Vec::with_capacity(need);
-    for list in &watchlists.lists {
-        for target in &list.targets {
+) -> Result<Vec<Owner<'_>>, CompileError> {
+    let mut owners = Vec::new();
+    for (list_index, list) in watchlists.lists.iter().enumerate() {
+        for (index, target) in list.targets.iter().enumerate() {
             let slot = slot_of(&list.name, &target.name)
                 .filter(|&slot| TargetSet::of([slot]).is_some())
                 .ok_or_else(|| CompileError::Slot {
                     watchlist: list.name.clone(),
                     target: target.name.clone(),
                 })?;
-            owners.push(Owner { watchlist: &list.name, target, slot });
+            owners.push(Owner { place: (list_index, index), watchlist: &list.name, target, slot });
         }
     }
     Ok(owners)

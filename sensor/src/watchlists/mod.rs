@@ -1,8 +1,9 @@
 //! The second stage of the configuration: built-in lists, inline indicators and feed files,
 //! parsed and validated into one kind of thing, with the place each indicator came from.
 //!
-//! [`Compiled`] is what the packet path looks up; people ask through
-//! [`Watchlists::lookup_address`] and [`Watchlists::lookup_domain`]. No name is ever resolved.
+//! [`Compiled`] is what the packet path looks up, [`Domains`] what the inspectors do; people ask
+//! through [`Watchlists::lookup_address`] and [`Watchlists::lookup_domain`]. No name is ever
+//! resolved.
 
 pub(crate) mod builtin;
 mod compiled;
@@ -23,7 +24,7 @@ use ipnet::IpNet;
 use time::Date;
 
 pub use crate::config::{Category, Kind};
-pub use compiled::{CompileError, Compiled, Entries, Sizes};
+pub use compiled::{CompileError, Compiled, DomainMatch, Domains, Entries, Matches, Sizes};
 pub use lookup::Match;
 pub use pool::{Pool, Status};
 
