@@ -1,9 +1,11 @@
 //! `conformance`: real captures, and three other opinions about them. Replay against capinfos
 //! (packets and bytes of a whole file), against tshark (one server's packets and IP bytes), and
-//! against the sensor itself on a wire that tcpreplay sends the same packets over.
+//! against the sensor itself on a wire that tcpreplay sends the same packets over. And the
+//! built-in list of pools against a table of their hosts that nobody here wrote.
 //!
-//! The captures are only read. What is written on the way lies below target/conformance.
+//! Captures and lists are only read. What is written on the way lies below target/conformance.
 
+mod lists;
 mod packets;
 mod pair;
 mod replayed;
@@ -23,13 +25,21 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{build, cargo, root, setup};
+use crate::{
+    build, cargo,
+    root::{self, Root},
+    setup,
+};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// A directory of directories of captures
+    #[arg(long, value_name = "DIR", required_unless_present = "lists")]
+    captures: Option<PathBuf>,
+
+    /// A directory with `mining_pool_domain_intel.csv`, whose hosts the built-in list must match
     #[arg(long, value_name = "DIR")]
-    captures: PathBuf,
+    lists: Option<PathBuf>,
 
     /// The longest capture that is sent over a wire, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 20)]
@@ -55,30 +65,43 @@ struct Bench {
 }
 
 pub(crate) fn conformance(arguments: &Arguments) -> Result<()> {
-    let root = root::find("sending captures to the running sensor")?;
-    setup::for_testing(true)?;
+    let root = match &arguments.captures {
+        Some(_) => Some(root::find("sending captures to the running sensor")?),
+        None => None,
+    };
+    if root.is_some() {
+        setup::for_testing(true)?;
+    }
     build::build()?;
+    let sensor = cargo::target().join("release/poolwatch");
     let place = cargo::target().join("conformance");
     fs::create_dir_all(&place).with_context(|| format!("cannot create {}", place.display()))?;
-    let bench = Bench {
-        sensor: cargo::target().join("release/poolwatch"),
-        place,
-        captures: captures(&arguments.captures)?,
-    };
-    let mut wrong = whole::compare(&bench)?;
-    let dissected = bench
-        .captures
-        .iter()
-        .map(|capture| Ok((capture, packets::read(&capture.path)?)))
-        .collect::<Result<Vec<_>>>()?;
-    wrong += server::compare(&bench, &dissected)?;
-    let longest = Duration::from_secs(arguments.longest);
-    wrong += wire::compare(&bench, &dissected, &root, longest, arguments.at_most)?;
+    let mut wrong = 0;
+    if let Some(directory) = &arguments.lists {
+        wrong += lists::compare(&sensor, &place, directory)?;
+    }
+    if let Some((directory, root)) = arguments.captures.as_ref().zip(root) {
+        let bench = Bench { sensor, place, captures: captures(directory)? };
+        wrong += compare_captures(&bench, &root, arguments)?;
+    }
     if wrong > 0 {
         bail!("{wrong} of these comparisons differ");
     }
     println!("\nconformance: no difference");
     Ok(())
+}
+
+fn compare_captures(bench: &Bench, root: &Root, arguments: &Arguments) -> Result<usize> {
+    let mut wrong = whole::compare(bench)?;
+    let dissected = bench
+        .captures
+        .iter()
+        .map(|capture| Ok((capture, packets::read(&capture.path)?)))
+        .collect::<Result<Vec<_>>>()?;
+    wrong += server::compare(bench, &dissected)?;
+    let longest = Duration::from_secs(arguments.longest);
+    wrong += wire::compare(bench, &dissected, root, longest, arguments.at_most)?;
+    Ok(wrong)
 }
 
 /// All files two levels down, in the order of their names.

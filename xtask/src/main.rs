@@ -68,8 +68,11 @@ enum Verb {
     /// Put faults into the classifier, one at a time, and see tests turn red
     #[command(after_help = "Example:\n  cargo xtask mutants")]
     Mutants,
-    /// Compare what is counted in real captures with capinfos, tshark and a wire; asks for root
-    #[command(after_help = "Example:\n  cargo xtask conformance --captures ../captures")]
+    /// Compare what is counted in real captures with capinfos, tshark and a wire; asks for root.
+    /// And what the built-in list matches with a table of pools' hosts
+    #[command(
+        after_help = "Examples:\n  cargo xtask conformance --captures ../captures\n  cargo xtask conformance --lists ../lists       the built-in list of pools; needs no root"
+    )]
     Conformance(conformance::Arguments),
     /// Measure what poolwatch costs: a packet, a list, a scrape, a capture; asks for root
     #[command(
