@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod feeds;
 pub mod flows;
 pub mod http;
+pub mod inspect;
 pub mod metrics;
 pub mod privileges;
 pub mod replay;
