@@ -1,6 +1,6 @@
 //! DNS messages: who asks for what, and which addresses an answer gives to a name.
 //!
-//! Read by NLnet Labs' parser in place, without allocation. Only what this host's resolver would
+//! Read by the parser of `NLnet Labs` in place, without allocation. Only what this host's resolver would
 //! use is believed: one question, the CNAME chain that begins at it, the addresses at the chain's
 //! end. Whether an answer belongs to a query that left this host is the caller's to know; so is
 //! what a name means to a watchlist. A message that was cut off says what came before the cut.

@@ -159,7 +159,7 @@ impl<'a> Chain<'a> {
 }
 
 /// The records of the answer section, up to the first that cannot be read.
-fn records<'a>(message: Message<'a>) -> impl Iterator<Item = ParsedRecord<'a, [u8]>> + use<'a> {
+fn records(message: Message<'_>) -> impl Iterator<Item = ParsedRecord<'_, [u8]>> {
     message.raw.answer().into_iter().flatten().map_while(Result::ok)
 }
 
@@ -168,7 +168,7 @@ fn is_asked_for(message: Message<'_>, rtype: Rtype) -> bool {
     message.qtype() == rtype || message.qtype() == Rtype::ANY
 }
 
-fn target<'a>(record: ParsedRecord<'a, [u8]>) -> Option<ParsedName<&'a [u8]>> {
+fn target(record: ParsedRecord<'_, [u8]>) -> Option<ParsedName<&[u8]>> {
     let cname = record.into_record::<Cname<ParsedName<&[u8]>>>().ok()??;
     Some(cname.into_data().into_cname())
 }

@@ -10,7 +10,7 @@ use domain::rdata::svcb::{Https, Svcb};
 type Name<'a> = ParsedName<&'a [u8]>;
 
 /// Addresses in wire form, one behind the other.
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 pub(super) struct Addresses<'a> {
     v4: &'a [u8],
     v6: &'a [u8],
@@ -56,7 +56,7 @@ impl<'a> Addresses<'a> {
 }
 
 /// The record's data, if it is as long as it has to be.
-fn data<'a>(record: ParsedRecord<'a, [u8]>, length: usize) -> Option<&'a [u8]> {
+fn data(record: ParsedRecord<'_, [u8]>, length: usize) -> Option<&[u8]> {
     let record = record.into_record::<UnknownRecordData<&[u8]>>().ok()??;
     let data = *record.data().data();
     (data.len() == length).then_some(data)

@@ -29,7 +29,7 @@ impl Name {
             if text.length > 0 {
                 text.push(b'.');
             }
-            for byte in label.iter() {
+            for byte in label {
                 text.push(plain(byte).unwrap_or(b'?'));
             }
         }

@@ -55,9 +55,7 @@ mod tests {
     fn framed(messages: &[&[u8]]) -> Vec<u8> {
         messages
             .iter()
-            .flat_map(|message| {
-                [&u16::try_from(message.len()).unwrap().to_be_bytes(), *message].concat()
-            })
+            .flat_map(|message| [&u16::try_from(message.len()).unwrap().to_be_bytes(), *message].concat())
             .collect()
     }
 
