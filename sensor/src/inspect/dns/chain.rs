@@ -20,9 +20,15 @@ pub const CHAIN_MAX: usize = 16;
 /// Addresses that one answer may give.
 pub const ADDRESSES_MAX: usize = 64;
 
-/// Records that are looked at to put a chain in order. Each may cost a walk along 255 compression
-/// pointers.
+/// Records that are looked at to put a chain in order.
 const RECORDS_MAX: usize = 512;
+
+/// Compression pointers on the way through one owner's name. Servers write one or two; the parser
+/// would follow 255 in each record.
+const POINTERS_MAX: usize = 16;
+
+/// Labels of a name of 255 bytes.
+const LABELS_MAX: usize = 127;
 
 /// An address to which the question's name leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,9 +164,31 @@ impl<'a> Chain<'a> {
     }
 }
 
-/// The records of the answer section, up to the first that cannot be read.
+/// The records of the answer section, up to the first that cannot be read, or whose owner no server
+/// would write like that.
 fn records(message: Message<'_>) -> impl Iterator<Item = ParsedRecord<'_, [u8]>> {
-    message.raw.answer().into_iter().flatten().map_while(Result::ok)
+    let mut section = message.raw.answer().ok();
+    std::iter::from_fn(move || {
+        let section = section.as_mut()?;
+        is_frugal(message.raw.as_slice(), section.pos()).then(|| section.next())?.and_then(Result::ok)
+    })
+}
+
+/// Can the name at `at` be read along few pointers? Whether it is a name is the parser's to say.
+fn is_frugal(message: &[u8], mut at: usize) -> bool {
+    let mut pointers = 0;
+    // A name of more labels is too long, which the parser will say.
+    for _ in 0..LABELS_MAX + POINTERS_MAX {
+        match message.get(at..).unwrap_or_default() {
+            [length @ 1..=63, ..] => at += 1 + usize::from(*length),
+            [high @ 0xc0..=0xff, low, ..] => {
+                pointers += 1;
+                at = usize::from(u16::from_be_bytes([*high, *low]) & 0x3fff);
+            }
+            _ => break,
+        }
+    }
+    pointers <= POINTERS_MAX
 }
 
 /// A client takes from an answer only the type that it asked for.
