@@ -4,9 +4,12 @@
 //! something. Samples may begin in the middle of a session and be cut off: what is said is what is
 //! certain. Who concludes what from findings is `verdict`'s.
 
+mod about;
 pub mod dns;
 pub mod getwork;
 mod json;
+#[cfg(test)]
+mod samples;
 pub mod stratum;
 pub mod tls;
 
@@ -30,7 +33,7 @@ pub enum Speaker {
 pub enum Signal {
     /// A TLS hello named a watched domain.
     Sni,
-    /// A JSON line protocol between miner and pool, whatever its dialect.
+    /// A line protocol between miner and pool, whatever its dialect.
     Stratum,
     /// Work fetched over HTTP.
     Getwork,
@@ -54,8 +57,19 @@ impl Signal {
 pub enum Weight {
     /// Nothing else says this.
     Enough,
-    /// Others say it as well, unless the other side answers in kind.
-    Half,
+    /// Others say it as well, unless the other side of the connection answers with the same work.
+    Half(Work),
+}
+
+/// What is asked for by one half and given by the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// A block header or a block template, of Bitcoin's kin or of Monero's.
+    Block,
+    /// Ethereum's triple of header hash, seed and boundary.
+    Ethash,
+    /// Duino-Coin's pair of hashes.
+    Duino,
 }
 
 /// A message of a mining protocol.
@@ -65,6 +79,15 @@ pub struct Mining {
     pub speaker: Speaker,
     pub weight: Weight,
     pub about: About,
+}
+
+impl Mining {
+    /// Both findings of what one side sent as one: the stronger decides, the first where neither is.
+    fn and(self, next: Self) -> Self {
+        let about = self.about.clone().or(next.about.clone());
+        let is_outdone = self.weight != Weight::Enough && next.weight == Weight::Enough;
+        Self { about, ..if is_outdone { next } else { self } }
+    }
 }
 
 /// What a miner or a pool says of itself: printable, bounded by [`ABOUT_MAX`] bytes each.
