@@ -93,8 +93,19 @@ fn revision(workspace: &Path) {
         _ => "unknown".to_owned(),
     };
     println!("cargo::rustc-env=POOLWATCH_REVISION={revision}");
-    println!("cargo::rerun-if-changed={}", workspace.join(".git/HEAD").display());
-    println!("cargo::rerun-if-changed={}", workspace.join(".git/refs/heads").display());
+    // Asked, since a work tree of its own keeps them elsewhere; what is not there would always have changed.
+    for name in ["HEAD", "refs/heads"] {
+        let place = Command::new("git")
+            .arg("-C")
+            .arg(workspace)
+            .args(["rev-parse", "--path-format=absolute", "--git-path", name])
+            .output();
+        if let Ok(output) = place
+            && output.status.success()
+        {
+            println!("cargo::rerun-if-changed={}", String::from_utf8_lossy(&output.stdout).trim());
+        }
+    }
 }
 
 fn path_with(tools: &Path) -> Result<OsString, String> {

@@ -29,6 +29,9 @@ pub mod map {
     pub const LEARNED: &str = "LEARNED";
     pub const STREAMS: &str = "STREAMS";
     pub const SAMPLES: &str = "SAMPLES";
+    pub const SAMPLER: &str = "SAMPLER";
+    pub const BUDGETS: &str = "BUDGETS";
+    pub const JUDGED: &str = "JUDGED";
     pub const FINDINGS: &str = "FINDINGS";
     pub const DAEMON: &str = "DAEMON";
     /// Pinned beside the others by the daemon alone: documents, see `bpf::layout` and `bpf::carried`.
@@ -41,6 +44,8 @@ pub mod map {
 pub mod program {
     pub const ETHERNET: [&str; 2] = ["poolwatch_in", "poolwatch_out"];
     pub const IP: [&str; 2] = ["poolwatch_l3in", "poolwatch_l3out"];
+    /// What they call to sample a payload.
+    pub const TAKE: &str = "poolwatch_take";
 }
 
 /// Default capacities; the daemon sets those that the config's `[limits]` names.
@@ -52,8 +57,11 @@ pub mod capacity {
     pub const PREFIXES: u32 = 1_048_576;
     pub const ENDPOINTS: u32 = 65_536;
     pub const LEARNED: u32 = 16_384;
+    pub const JUDGED: u32 = 16_384;
     pub const STREAMS: u32 = 16_384;
     pub const SAMPLES_BYTES: u32 = 1 << 20;
+    /// Places for the sequence numbers of segments that continue a sample.
+    pub const EXPECTED: u32 = 4096;
 }
 
 /// Which way a packet went, seen from this host.
@@ -134,6 +142,13 @@ impl Transport {
 pub enum Version {
     V4 = 4,
     V6 = 6,
+}
+
+impl Version {
+    /// That of this number.
+    pub const fn of(number: u8) -> Self {
+        if number == Self::V4 as u8 { Self::V4 } else { Self::V6 }
+    }
 }
 
 /// An address in network byte order, word by word as it lies on the wire. IPv4 is
@@ -412,8 +427,7 @@ pub struct Own {
     pub flows_created: u64,
     /// Entries that STREAMS ever took.
     pub streams_created: u64,
-    /// By sample kind (`json`, `http`, `tls`, `dns`, `binary`) and reason
-    /// (budget, ring full, stream's samples spent).
+    /// By [`SampleKind`] and [`Unsampled`].
     pub samples_dropped: [[u64; 4]; 8],
 }
 
@@ -536,9 +550,31 @@ pub struct Learned {
     pub expires_ns: u64,
 }
 
+/// JUDGED: what a connection's own payload said of it, by [`FlowKey`]: it was recognised, or a name in
+/// it freed it of what was learned of its address. Written by the daemon alone; the packet path asks
+/// for addresses only of which something was learned.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// Whom it concerns since then.
+    pub targets: TargetSet,
+    /// When that was.
+    pub at_ns: u64,
+    /// Number of its signal in the daemon; [`Judged::FREED`].
+    pub signal: u8,
+    /// Role: `miner` 0, `pool` 1, `none` 2.
+    pub role: u8,
+    pub reserved: [u8; 6],
+}
+
+impl Judged {
+    /// The signal of a connection that is nobody's after all.
+    pub const FREED: u8 = 0xff;
+}
+
 /// FILTER: bitmaps in 64-bit words: a bit for each IPv4 /16 in which something may concern someone,
 /// which stays in the first cache; one for each IPv4 /24 that may; one for each hash of the first 32
-/// bits of such an IPv6 address; and one for each hash of an address in LEARNED. There is one FILTER,
+/// bits of such an IPv6 address; and one for each hash of an address in LEARNED or JUDGED. There is one FILTER,
 /// and it is true of every generation of the tables: it holds the bits of the old one and of the new
 /// one while they change.
 pub mod filter {
@@ -597,23 +633,130 @@ pub mod filter {
     }
 }
 
+/// What a sample looks like, which says how much of it is copied and whose budget it is taken from.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SampleKind {
+    /// A line of a text protocol: nearly always JSON.
+    Json = 0,
+    /// An HTTP request or response.
+    Http = 1,
+    /// A TLS ClientHello.
+    Tls = 2,
+    /// A DNS message, after its length where it came over TCP.
+    Dns = 3,
+    /// Known by its length. None is taken yet.
+    Binary = 4,
+}
+
+impl SampleKind {
+    pub const ALL: [Self; 5] = [Self::Json, Self::Http, Self::Tls, Self::Dns, Self::Binary];
+
+    /// The label value of `poolwatch_samples_dropped_total`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Http => "http",
+            Self::Tls => "tls",
+            Self::Dns => "dns",
+            Self::Binary => "binary",
+        }
+    }
+
+    /// Its share of `inspect.samples_per_second`, in hundredths: so much, and no other kind can take it.
+    pub const fn share_percent(self) -> u32 {
+        match self {
+            Self::Json => 40,
+            Self::Http | Self::Tls => 20,
+            Self::Dns => 15,
+            Self::Binary => 5,
+        }
+    }
+
+    #[inline(always)]
+    pub const fn is_text(self) -> bool {
+        matches!(self, Self::Json | Self::Http)
+    }
+
+    /// That of this number.
+    #[inline(always)]
+    pub const fn of(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Json),
+            1 => Some(Self::Http),
+            2 => Some(Self::Tls),
+            3 => Some(Self::Dns),
+            4 => Some(Self::Binary),
+            _ => None,
+        }
+    }
+}
+
+/// Why a payload was not sampled that should have been.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unsampled {
+    /// Its kind has had its share of this moment.
+    Budget = 0,
+    /// SAMPLES is full: the daemon is slow, or there is none.
+    Ring = 1,
+    /// Its side of the connection has been sampled as often as one is.
+    Stream = 2,
+    /// The payload could not be read.
+    Unreadable = 3,
+}
+
+impl Unsampled {
+    pub const ALL: [Self; 4] = [Self::Budget, Self::Ring, Self::Stream, Self::Unreadable];
+
+    /// The label value of `poolwatch_samples_dropped_total`.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Budget => "budget",
+            Self::Ring => "ring",
+            Self::Stream => "stream",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// BUDGETS: samples that each kind may have in one window on one CPU, written by the daemon; 0: the
+/// kind is not wanted.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Budgets {
+    /// By [`SampleKind`].
+    pub per_window: [u32; 8],
+}
+
+/// Windows of a budget are two to the power of this many nanoseconds long: about an eighth of a second.
+pub const WINDOW_NS_LOG2: u32 = 27;
+
+/// SPENT: what was taken of the [`Budgets`] in a window; one entry, per CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Spent {
+    /// Which window: the clock's bits above [`WINDOW_NS_LOG2`].
+    pub window: u64,
+    /// By [`SampleKind`].
+    pub samples: [u32; 8],
+}
+
 /// STREAMS: how far a connection's payload has been sampled, by direction. Keyed by [`FlowKey`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Stream {
     /// Next expected sequence number.
     pub next: [u32; 2],
-    /// Bytes still wanted to complete a line, record or message.
+    /// Bytes still wanted to complete a line, record or message; 0: no continuation is open.
     pub wanted: [u16; 2],
     /// Segments that the continuation may still take.
     pub segments: [u8; 2],
     /// Samples left.
     pub left: [u8; 2],
-    /// Sample kind of the open continuation.
+    /// [`SampleKind`] of the open continuation.
     pub kind: [u8; 2],
-    /// 1: the daemon has judged it; nothing more is sampled.
-    pub judged: u8,
-    pub reserved: u8,
+    pub reserved: [u8; 2],
 }
 
 /// Payload bytes of a sample of a text protocol.
@@ -636,7 +779,7 @@ pub struct SampleHeader {
     pub payload: u32,
     /// Payload bytes copied.
     pub captured: u16,
-    /// `json` 0, `http` 1, `tls` 2, `dns` 3, `binary` 4.
+    /// [`SampleKind`].
     pub kind: u8,
     /// [`Direction`].
     pub direction: u8,
@@ -655,6 +798,17 @@ pub struct Findings {
     pub answers: [u64; 4],
 }
 
+impl Findings {
+    /// What was found before and since.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        let mut sum = *self;
+        add_all(&mut sum.detections, &other.detections);
+        add_all(&mut sum.answers, &other.answers);
+        sum
+    }
+}
+
 /// DAEMON: one entry, written by the daemon alone: what it counts about itself, pinned so
 /// that no counter goes down when it restarts.
 #[repr(C)]
@@ -668,6 +822,8 @@ pub struct Daemon {
     pub events_dropped: [u64; 4],
     /// Times the programs were put back on an interface from which something had removed them.
     pub reattached: u64,
+    /// Recognised connections, by the number of their signal in the daemon.
+    pub signals: [u64; 16],
 }
 
 const _: () = {
@@ -679,8 +835,11 @@ const _: () = {
     assert!(size_of::<Claim>() == 56);
     assert!(size_of::<EndpointKey>() == 20);
     assert!(size_of::<Learned>() == 16);
+    assert!(size_of::<Judged>() == 24);
+    assert!(size_of::<Budgets>() == 32);
+    assert!(size_of::<Spent>() == 40);
     assert!(size_of::<Stream>() == 20);
     assert!(size_of::<SampleHeader>() == 72);
     assert!(size_of::<Findings>() == 64);
-    assert!(size_of::<Daemon>() == 56);
+    assert!(size_of::<Daemon>() == 184);
 };

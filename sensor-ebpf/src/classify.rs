@@ -3,8 +3,7 @@
 //!
 //! Only the remote address is looked up (the destination on egress, the source on
 //! ingress). A coverage filter answers "no" for nearly all packets in a load or two; only
-//! behind it come the lists, in one search, and what was learned, which an endpoint beats and
-//! which beats a prefix. The tables inherit across watchlists when they are compiled, so the
+//! behind it come the lists, in one search, and what was learned: see `targets`. The tables inherit across watchlists when they are compiled, so the
 //! first answer is the whole answer.
 
 use crate::abi::{Address, Direction, EndpointKey, FlowKey, TargetSet, Transport, Undecoded, Version};
@@ -22,6 +21,8 @@ pub trait Tables {
     fn may_know(&self, remote: &Address) -> bool;
     /// `key.port` 0: whatever the port.
     fn learned(&self, key: &EndpointKey) -> Option<TargetSet>;
+    /// What the connection's own payload said.
+    fn judged(&self, key: &FlowKey) -> Option<TargetSet>;
 }
 
 /// What a packet means to the sensor.
@@ -75,10 +76,9 @@ pub fn classify(
         reserved: 0,
     };
     let flow = headers.has_ports.then_some(key);
-    let port = flow.map(|key| key.remote_port);
     Ok(Observation {
         direction,
-        targets: targets(headers.version, remote, port, tables),
+        targets: targets(headers.version, remote, flow.as_ref(), tables),
         transport: headers.transport,
         bytes: headers.bytes,
         packets: headers.wire_packets(packet.aggregate()),
@@ -90,23 +90,31 @@ pub fn classify(
     })
 }
 
-/// What is known of a remote address: endpoint, then learned, then the longest prefix.
+/// What is known of a packet's other end: what its connection said itself; what was learned of address
+/// and port, which the daemon put together with the endpoint that is listed there; that endpoint; what
+/// was learned of the address; and then the longest prefix.
 #[inline(always)]
-pub fn targets(version: Version, remote: Address, port: Option<u16>, tables: &impl Tables) -> TargetSet {
+pub fn targets(version: Version, remote: Address, flow: Option<&FlowKey>, tables: &impl Tables) -> TargetSet {
     if !tables.covers(version, &remote) {
         return TargetSet::EMPTY;
     }
-    let listed = tables.listed(version, &remote, port);
-    if listed.is_endpoint || !tables.may_know(&remote) {
+    let listed = tables.listed(version, &remote, flow.map(|key| key.remote_port));
+    if !tables.may_know(&remote) {
         return listed.targets;
     }
     let mut key = EndpointKey { address: remote, port: 0, version: version as u8, reserved: 0 };
-    if let Some(port) = port {
-        key.port = port;
+    if let Some(flow) = flow {
+        if let Some(found) = tables.judged(flow) {
+            return found;
+        }
+        key.port = flow.remote_port;
         if let Some(found) = tables.learned(&key) {
             return found;
         }
         key.port = 0;
+    }
+    if listed.is_endpoint {
+        return listed.targets;
     }
     tables.learned(&key).unwrap_or(listed.targets)
 }

@@ -54,7 +54,7 @@ pub trait Ledger {
     fn own(&self) -> Option<Self::Own<'_>>;
 }
 
-/// The whole of the packet path: classify, then count.
+/// Classifies and counts.
 ///
 /// # Errors
 /// As [`classify`], after it has been noted.
@@ -67,19 +67,25 @@ pub fn observe(
     ledger: &impl Ledger,
 ) -> Result<Observation, Refused> {
     let seen = classify(packet, link, direction, tables);
+    note(&seen, ledger);
+    seen
+}
+
+/// Counts what [`classify`] says.
+#[inline(always)]
+pub fn note(seen: &Result<Observation, Refused>, ledger: &impl Ledger) {
     match seen {
         Ok(seen) => {
             if let Some(flaw) = seen.flaw {
                 note_undecoded(ledger, flaw);
             }
             if !seen.targets.is_empty() {
-                count(&seen, ledger);
+                count(seen, ledger);
             }
         }
         Err(Refused::NotIp) => {}
-        Err(Refused::Undecoded(reason)) => note_undecoded(ledger, reason),
+        Err(Refused::Undecoded(reason)) => note_undecoded(ledger, *reason),
     }
-    seen
 }
 
 /// What a packet adds to the connection counts of its targets.

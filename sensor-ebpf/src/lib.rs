@@ -21,3 +21,4 @@ pub mod flow;
 pub mod headers;
 pub mod packet;
 pub mod ranges;
+pub mod sample;

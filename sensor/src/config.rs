@@ -188,11 +188,19 @@ impl Default for Limits {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Events {
     #[serde(deserialize_with = "values::output", serialize_with = "values::displayed")]
     pub output: Output,
+    /// Do they hold what miners say of wallet and worker?
+    pub wallets: bool,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self { output: Output::default(), wallets: true }
+    }
 }
 
 /// Where events go.

@@ -2,13 +2,16 @@
 //! says. Each method takes one event from start to end; the loop that calls them is
 //! `commands::run`'s.
 
+mod compile;
+mod hearing;
+mod reload;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use anyhow::{Context, Result, anyhow};
-use sensor_ebpf::abi::numbered;
+use anyhow::{Context, Result};
 use tokio::sync::Mutex;
 
 use crate::bpf::attach::{self, Hook};
@@ -19,14 +22,14 @@ use crate::bpf::tables::Tables;
 use crate::bpf::{self, Earlier, Loaded};
 use crate::clock::now_ns;
 use crate::config::{Attach, Config};
+use crate::events::{self, Events};
 use crate::feeds::Feeds;
 use crate::flows::{Slots, Sweeper, View};
+use crate::recognition::Recognition;
 use crate::selection::{Wanted, absent, select, stacked};
-use crate::state::{Interfaces, Kernel as _, Reload, Shared, Slot, Standing, State, Watched};
-use crate::watchlists::{Compiled, Target, Watchlist, Watchlists};
-
-/// So many looks at a feed that is being written to are a failed reload.
-const LOOKS_IN_VAIN_MAX: u32 = 12;
+use crate::state::{Interfaces, Kernel as _, Reload, Shared, Standing, State};
+use crate::watchlists::Watchlists;
+use compile::{compile, targets};
 
 /// Everything that a running daemon owns.
 pub struct Daemon {
@@ -41,6 +44,9 @@ pub struct Daemon {
     wanted: Vec<Wanted>,
     how: Attach,
     sweeper: Sweeper,
+    recognition: Recognition,
+    /// None before it serves.
+    events: Option<Events>,
     /// What was counted before the maps in use were made.
     carried: Carried,
     feeds: Feeds,
@@ -66,10 +72,14 @@ impl Daemon {
             targets(&lists).map(|(list, target)| (list.name.as_str(), target.name.as_str())).collect();
         let (programs, mut maps) = bpf::load(&pins, &config.limits, &targets)?;
         let mut tables = Tables::take(&mut maps)?;
-        let watched = compile(&mut tables, lists, config)?;
+        let daemon = tables.daemon()?;
+        let mut recognition = Recognition::new(&tables, &daemon)?;
+        let watched = compile(&mut tables, &mut recognition, lists, config)?;
         bpf::copy_flows(&pins, &tables)?;
+        bpf::copy_known(&pins, &mut tables)?;
         let carried = Carried::default();
-        let sweeper = Sweeper::new(tables.daemon()?, Slots::default());
+        let sweeper = Sweeper::new(daemon, Slots::default());
+        let dropped = Arc::new(events::Counts::default());
         let reload = Reload { successful: true, succeeded_at: SystemTime::now() };
         let kernel = Arc::new(Loaded { maps, programs: Mutex::new(programs), earlier: Shared::default() });
         let state = Arc::new(State {
@@ -79,6 +89,8 @@ impl Daemon {
             interfaces: Shared::new(Interfaces::default()),
             reattached: Shared::default(),
             flows: Shared::default(),
+            recognised: Shared::default(),
+            events_dropped: Arc::clone(&dropped),
             reload: Shared::new(reload),
         });
         let netlink = Netlink::open()?;
@@ -94,6 +106,8 @@ impl Daemon {
             wanted,
             how,
             sweeper,
+            recognition,
+            events: None,
             carried,
             feeds,
             looks_in_vain: 0,
@@ -151,6 +165,7 @@ impl Daemon {
     pub fn inherit(&mut self) -> Result<()> {
         let (carried, owners) =
             bpf::inherit(&self.pins, &mut self.tables, &self.state.interfaces.get().attached())?;
+        self.recognition.know(&self.tables)?;
         let of_ours = |(slot, (watchlist, target)): (u32, (String, String))| {
             Some((slot, self.tables.slot_of(&watchlist, &target)?))
         };
@@ -161,13 +176,21 @@ impl Daemon {
         self.show_carried();
         let counted = self.sweeper.counted();
         self.state.reattached.set(counted.reattached);
+        self.state.events_dropped.set(&counted.events_dropped);
+        self.show_heard();
         self.state.flows.set(View { evicted: counted.flows_evicted, ..View::default() });
         Ok(())
     }
 
     /// What the daemon counts itself outlives it.
     fn keep_counted(&mut self) -> Result<()> {
-        self.tables.set_daemon(self.carried.without_daemon(self.sweeper.counted()))
+        let mut counted = self.sweeper.counted();
+        for reason in events::Dropped::ALL {
+            counted.events_dropped[reason as usize] = self.state.events_dropped.get(reason);
+        }
+        let mut since = self.carried.without_daemon(counted);
+        since.signals = self.recognition.recognised.signals;
+        self.tables.set_daemon(since)
     }
 
     /// Adds what was counted earlier to the slots of its targets, which may have got them just now.
@@ -176,7 +199,12 @@ impl Daemon {
             Some((slot, self.carried.totals(watchlist, target)?))
         };
         let totals = self.tables.owners().filter_map(of_slot).collect();
-        self.kernel.earlier.set(Earlier { totals, own: self.carried.own() });
+        let of_slot = |(slot, watchlist, target): (u32, &str, &str)| {
+            Some((slot, self.carried.findings(watchlist, target)?))
+        };
+        let findings = self.tables.owners().filter_map(of_slot).collect();
+        let (own, signals) = (self.carried.own(), self.carried.daemon().signals);
+        self.kernel.earlier.set(Earlier { totals, findings, own, signals });
     }
 
     /// Looks after what is attached, since filters were removed somewhere. What could not be
@@ -283,47 +311,13 @@ impl Daemon {
             let created = kernel.own()?.flows_created;
             anyhow::Ok((kernel.maps.flows(limit)?, created))
         });
-        let (flows, created) = read.await.context("sweeping the flow table")??;
-        let view = self.sweeper.sweep(&flows, created, now_ns());
-        self.state.flows.set(view);
+        let (mut flows, created) = read.await.context("sweeping the flow table")??;
+        let now_ns = now_ns();
+        let alive = self.sweeper.keep(&flows, created, now_ns);
+        self.recognition.sweep(&mut flows, now_ns, &mut self.tables)?;
+        self.show_heard();
+        self.state.flows.set(self.sweeper.view(&flows, alive, now_ns));
         self.keep_counted()
-    }
-
-    /// Reads config and lists again and watches what they say now; whatever is wrong with them
-    /// leaves everything as it was. Interfaces, limits, pins and addresses are read at start only.
-    pub fn reload(&mut self) {
-        let read = self.read_and_compile();
-        self.take_over(read);
-    }
-
-    fn take_over(&mut self, read: Result<Watched>) {
-        self.looks_in_vain = 0;
-        match read {
-            Ok(watched) => {
-                tracing::info!(targets = watched.slots.len(), "reloaded");
-                self.show_carried();
-                self.state.watched.set(watched);
-                self.state.reload.set(Reload { successful: true, succeeded_at: SystemTime::now() });
-            }
-            Err(error) => {
-                tracing::error!("reload failed, the old config stays: {error:#}");
-                let before = *self.state.reload.get();
-                self.state.reload.set(Reload { successful: false, ..before });
-            }
-        }
-    }
-
-    fn read_and_compile(&mut self) -> Result<Watched> {
-        let config = Config::load(self.config_path.as_deref())?;
-        // As they are before they are read: what changes meanwhile is a change.
-        self.feeds = Feeds::of(&config);
-        for key in self.config.read_at_start(&config) {
-            tracing::warn!(key, "changed in the config; it takes effect at the next start");
-        }
-        let config = Config { limits: self.state.limits.clone(), ..config };
-        let lists = Watchlists::load(&config)?;
-        self.feeds.ensure_unchanged()?;
-        compile(&mut self.tables, lists, &config)
     }
 
     /// Is there something to go on with?
@@ -344,56 +338,9 @@ impl Daemon {
         if self.pins.is_new() { self.remove().await } else { Ok(()) }
     }
 
-    /// Reloads when a feed file is not what it was, and no one is writing to it any more. One that
-    /// is never left alone would keep all lists old, which must show.
-    pub fn reload_changed_feeds(&mut self) {
-        if !self.feeds.have_changed() {
-            return;
-        }
-        let Some(path) = self.feeds.restless() else {
-            tracing::info!("a feed file changed");
-            return self.reload();
-        };
-        self.looks_in_vain += 1;
-        if self.looks_in_vain == LOOKS_IN_VAIN_MAX {
-            let error = anyhow!("{}: it is being written to all the time", path.display());
-            self.take_over(Err(error));
-        }
-    }
-
     /// Takes everything off the interfaces and removes the pins, with all counts.
     pub async fn remove(self) -> Result<()> {
         attach::detach_all(&self.netlink, &self.pins).await?;
         self.pins.remove()
     }
-}
-
-/// Lists to tables, and the tables to the kernel; whatever is wrong with them is found before
-/// anything is written.
-fn compile(tables: &mut Tables, lists: Watchlists, config: &Config) -> Result<Watched> {
-    for note in &lists.notes {
-        tracing::warn!("{note}");
-    }
-    let planned = tables.plan(targets(&lists).map(|(list, target)| (&*list.name, &*target.name)));
-    // Asked for in this order, once a target.
-    let mut asked = planned.iter().map(|slot| slot.map(|slot| numbered(slot, tables.numbering())));
-    let compiled = Compiled::of_config(config, &lists, |_, _| asked.next().flatten())?;
-    let mut slots = Vec::new();
-    for ((list, target), index) in targets(&lists).zip(planned.iter().flatten()) {
-        tables.assign(&list.name, &target.name, *index)?;
-        slots.push(Slot {
-            watchlist: list.name.clone(),
-            target: target.name.clone(),
-            category: list.category.name(),
-            confidence: target.confidence.name(),
-            index: *index,
-        });
-    }
-    tables.switch_to(&compiled)?;
-    Ok(Watched { lists, slots, slots_taken: tables.slots_taken(), compiled: compiled.sizes })
-}
-
-/// Every target, in the order of the lists.
-fn targets(lists: &Watchlists) -> impl Iterator<Item = (&Watchlist, &Target)> {
-    lists.lists.iter().flat_map(|list| list.targets.iter().map(move |target| (list, target)))
 }

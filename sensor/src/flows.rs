@@ -11,9 +11,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
+use std::net::SocketAddr;
 
 use foldhash::{fast, quality};
-use sensor_ebpf::abi::{Address, Daemon, Flow, FlowKey, Transport, index_of, numbered};
+use sensor_ebpf::abi::{Address, Daemon, Flow, FlowKey, Side, Transport, Version, index_of, numbered};
 use sensor_ebpf::flow::{UDP_SILENCE_NS, is_over};
 
 /// A flow is alive while it was seen in the last five minutes.
@@ -80,8 +81,15 @@ impl Sweeper {
         self.counted.reattached += 1;
     }
 
-    /// `created`: entries that the table ever took, read before `flows` were listed.
+    /// [`keep`](Self::keep) and [`view`](Self::view) of the same flows.
     pub fn sweep(&mut self, flows: &[(FlowKey, Flow)], created: u64, now_ns: u64) -> View {
+        let entries = self.keep(flows, created, now_ns);
+        self.view(flows, entries, now_ns)
+    }
+
+    /// Remembers which flows are there, and counts those that left. Returns how many there are.
+    /// `created`: entries that the table ever took, read before `flows` were listed.
+    pub fn keep(&mut self, flows: &[(FlowKey, Flow)], created: u64, now_ns: u64) -> u64 {
         let mut present = HashMap::with_capacity_and_hasher(flows.len(), fast::RandomState::default());
         for (key, flow) in flows {
             present.insert(self.hasher.hash_one(key), ends_ns(key, flow));
@@ -94,8 +102,22 @@ impl Sweeper {
         // Never down, even where a flow came while the table was being read.
         self.counted.flows_evicted = self.counted.flows_evicted.max(evicted);
         self.present = present;
+        entries
+    }
+
+    /// What there is to show of these flows.
+    pub fn view(&self, flows: &[(FlowKey, Flow)], entries: u64, now_ns: u64) -> View {
         View { targets: by_target(flows, &self.slots, now_ns), entries, evicted: self.counted.flows_evicted }
     }
+}
+
+/// Address and port of one end.
+pub fn end(key: &FlowKey, side: Side) -> SocketAddr {
+    let (address, port) = match side {
+        Side::Local => (key.local, key.local_port),
+        Side::Remote => (key.remote, key.remote_port),
+    };
+    SocketAddr::new(address.to_ip(Version::of(key.version)), port)
 }
 
 fn ends_ns(key: &FlowKey, flow: &Flow) -> u64 {
@@ -127,7 +149,7 @@ fn by_target(flows: &[(FlowKey, Flow)], slots: &Slots, now_ns: u64) -> HashMap<u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sensor_ebpf::abi::{TargetSet, Version};
+    use sensor_ebpf::abi::TargetSet;
 
     const SECOND: u64 = 1_000_000_000;
 

@@ -7,8 +7,9 @@
 //! are made [`ANSWERS_MAX`] at a time, whether or not somebody still waits for them.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::Result;
 use axum::Router;
@@ -20,12 +21,15 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use sensor_ebpf::abi::{Side, index_of};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
+use crate::clock::boot_at;
+use crate::flows::end;
 use crate::metrics::{self, Process};
 use crate::state::{Standing, State};
 
@@ -120,6 +124,7 @@ fn router(state: Arc<State>) -> Router {
         .route("/readyz", get(readyz))
         .route("/api/v1/interfaces", get(interfaces))
         .route("/api/v1/targets", get(targets))
+        .route("/api/v1/detections", get(detections))
         .with_state(Shared {
             state,
             process: Arc::new(Process::default()),
@@ -130,7 +135,7 @@ fn router(state: Arc<State>) -> Router {
 async fn index() -> Response {
     let page = "<!doctype html><meta charset=utf-8><title>poolwatch</title><h1>poolwatch</h1>\
         <ul><li><a href=/metrics>metrics</a><li><a href=/readyz>ready?</a>\
-        <li><a href=/api/v1/targets>targets</a><li><a href=/api/v1/interfaces>interfaces</a></ul>\n";
+        <li><a href=/api/v1/targets>targets</a><li><a href=/api/v1/detections>detections</a><li><a href=/api/v1/interfaces>interfaces</a></ul>\n";
     ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response()
 }
 
@@ -217,6 +222,55 @@ async fn targets(Extract(shared): Extract<Shared>) -> Response {
         Ok(views) => Json(views).into_response(),
         Err(error) => failed(&error),
     }
+}
+
+/// One element of /api/v1/detections, the newest first; one that concerns two targets is two.
+#[derive(Serialize)]
+struct DetectionView<'a> {
+    /// Seconds since the epoch.
+    at: f64,
+    watchlist: &'a str,
+    target: &'a str,
+    signal: &'static str,
+    role: &'static str,
+    local: SocketAddr,
+    remote: SocketAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interface: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    coin: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_name: Option<&'a str>,
+}
+
+async fn detections(Extract(shared): Extract<Shared>) -> Response {
+    let state = &shared.state;
+    let (recognised, watched) = (state.recognised.get(), state.watched.get());
+    let (interfaces, boot_at) = (state.interfaces.get(), boot_at());
+    let mut views = Vec::new();
+    for found in &recognised.recent {
+        let slots = found
+            .targets
+            .slots()
+            .filter_map(|slot| watched.slots.iter().find(|it| it.index == index_of(slot)));
+        let at = boot_at + Duration::from_nanos(found.at_ns);
+        views.extend(slots.map(|slot| DetectionView {
+            at: at.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()),
+            watchlist: &slot.watchlist,
+            target: &slot.target,
+            signal: found.signal.name(),
+            role: found.role.name(),
+            local: end(&found.key, Side::Local),
+            remote: end(&found.key, Side::Remote),
+            interface: interfaces.name(found.interface),
+            agent: found.about.agent.as_deref(),
+            coin: found.about.coin.as_deref(),
+            server_name: found.server_name.as_deref(),
+        }));
+    }
+    Json(views).into_response()
 }
 
 /// What went wrong goes to the log; the client learns that something did.

@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
-use sensor_ebpf::abi::{Own, Totals};
+use sensor_ebpf::abi::{Findings, Own, Totals};
 
 use crate::bpf::attach::Hook;
 use crate::config::Limits;
+use crate::events;
 use crate::flows::View;
+use crate::recognition::Recognised;
 use crate::watchlists::{Sizes, Watchlists};
 
 /// Shared by everything that runs.
@@ -22,6 +24,8 @@ pub struct State {
     /// Times the programs were put back on an interface from which something had removed them.
     pub reattached: Shared<u64>,
     pub flows: Shared<View>,
+    pub recognised: Shared<Recognised>,
+    pub events_dropped: Arc<events::Counts>,
     pub reload: Shared<Reload>,
 }
 
@@ -35,6 +39,14 @@ pub trait Kernel: Send + Sync {
     }
     /// What it could not read or count, over all CPUs.
     fn own(&self) -> Result<Own>;
+    /// What was recognised for one target, on earlier maps too.
+    fn findings(&self, slot: u32, recognised: &Recognised) -> Findings {
+        recognised.findings.get(&slot).copied().unwrap_or_default()
+    }
+    /// What was recognised by signal, likewise.
+    fn signals(&self, recognised: &Recognised) -> [u64; 16] {
+        recognised.signals
+    }
     /// What its programs cost, while the kernel measures that.
     fn costs(&self) -> Result<Vec<Cost>>;
 }
@@ -56,6 +68,17 @@ pub struct Watched {
     /// Slots of TOTALS that are taken, by targets that left the config as well.
     pub slots_taken: usize,
     pub compiled: Sizes,
+}
+
+impl Watched {
+    /// The domain of a watchlist that this name is, or lies beneath.
+    pub fn domain(&self, watchlist: &str, name: &str) -> Option<&str> {
+        let matches = self.lists.lookup_domain(name)?;
+        let found = matches.into_iter().find(|found| found.watchlist.name == watchlist)?;
+        let is_it = |indicator: &&str| *indicator == found.indicator;
+        let targets = &self.lists.lists.iter().find(|list| list.name == watchlist)?.targets;
+        targets.iter().flat_map(|target| &target.domains).map(|entry| entry.indicator.as_str()).find(is_it)
+    }
 }
 
 /// One target and its place in TOTALS.
@@ -83,6 +106,13 @@ pub enum Standing {
 }
 
 impl Interfaces {
+    /// The name of an interface that something is attached to.
+    pub fn name(&self, index: u32) -> Option<&str> {
+        let has_it =
+            |standing: &Standing| matches!(standing, Standing::Attached { index: it, .. } if *it == index);
+        self.0.iter().find(|(_, standing)| has_it(standing)).map(|(name, _)| name.as_str())
+    }
+
     /// Indices of those that are attached.
     pub fn attached(&self) -> Vec<u32> {
         let index = |standing: &Standing| match standing {

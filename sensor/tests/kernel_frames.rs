@@ -54,10 +54,14 @@ prefixes = ["198.51.100.0/24"]
 "#;
 
 /// What is learned cannot be configured.
-const OF_LEARNED: [&str; 3] = [
+const OF_LEARNED: [&str; 7] = [
     "a learned address, on any port",
     "a learned address is known without ports as well",
     "an address learned with its port beats the prefix on that port",
+    "what was learned of address and port was put together with what is listed",
+    "an endpoint beats what was learned of its address",
+    "a connection that was freed is nobody's, and what follows it on another port is",
+    "a connection is whose its own payload said, in both directions",
 ];
 
 const VLAN: u16 = 0x8100;

@@ -150,7 +150,7 @@ fn other_limits_take_over_every_count_and_the_flows_that_are_open() {
     let mut pins = PinsDirectory::new();
     let mut open = None;
     let mut before = 0;
-    for limits in ["", "flows = 1000", "flows = 1000\ntargets = 8", "targets = 2000"] {
+    for limits in ["", "flows = 1000", "flows = 1000\ntargets = 400", "targets = 2000"] {
         let text = config(&pins, "auto", &format!("[limits]\n{limits}\n"));
         let daemon = Daemon::spawn_build(&near, Build::This, pins, &text, &[]).ready();
         assert!(all_packets(&daemon.metrics()) >= before, "{limits}: a counter went down");
@@ -329,7 +329,7 @@ fn slots_that_nobody_needs_any_more_are_given_to_others_at_the_next_start() {
     let start = |pins, lists: &str| {
         let pins: PinsDirectory = pins;
         let text = format!(
-            "interfaces = [\"eth0\"]\n[state]\npins = \"{}\"\n[limits]\ntargets = 4\n{lists}",
+            "interfaces = [\"eth0\"]\nbuiltin.mining = false\n[state]\npins = \"{}\"\n[limits]\ntargets = 4\n{lists}",
             pins.path().display()
         );
         Daemon::spawn_build(&near, Build::This, pins, &text, &[]).ready()

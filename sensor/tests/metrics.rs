@@ -26,6 +26,10 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("poolwatch_connections_joined_total",      "counter", &["watchlist", "target"]),
     ("poolwatch_packets_total",                 "counter", &["watchlist", "target", "direction", "transport"]),
     ("poolwatch_bytes_total",                   "counter", &["watchlist", "target", "direction", "transport"]),
+    ("poolwatch_detections_total",              "counter", &["watchlist", "target", "role"]),
+    ("poolwatch_detection_signals_total",       "counter", &["signal"]),
+    ("poolwatch_mining_sessions",               "gauge",   &["watchlist", "target", "role"]),
+    ("poolwatch_dns_answers_total",             "counter", &["watchlist", "target", "result"]),
     ("poolwatch_flows",                         "gauge",   &["watchlist", "target", "initiator", "established"]),
     ("poolwatch_peers",                         "gauge",   &["watchlist", "target"]),
     ("poolwatch_last_seen_timestamp_seconds",   "gauge",   &["watchlist", "target"]),
@@ -35,6 +39,8 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("poolwatch_reattached_total",              "counter", &[]),
     ("poolwatch_undecoded_packets_total",       "counter", &["reason"]),
     ("poolwatch_packets_uncounted_total",       "counter", &["reason"]),
+    ("poolwatch_samples_dropped_total",         "counter", &["kind", "reason"]),
+    ("poolwatch_events_dropped_total",          "counter", &["reason"]),
     ("poolwatch_flows_evicted_total",           "counter", &[]),
     ("poolwatch_map_entries",                   "gauge",   &["map"]),
     ("poolwatch_map_capacity",                  "gauge",   &["map"]),
@@ -61,10 +67,13 @@ const VALUES: &[(&str, &[&str])] = &[
     ("category", &["mining", "sanctioned", "custom"]),
     ("confidence", &["confirmed", "associated", "historical"]),
     ("hook", &["tcx", "clsact"]),
-    ("kind", &["prefixes", "endpoints", "domains"]),
-    ("map", &["TARGETS", "FLOWS", "PREFIXES_V4", "PREFIXES_V6", "ENDPOINTS"]),
+    ("kind", &["prefixes", "endpoints", "domains", "json", "http", "tls", "dns", "binary"]),
+    ("role", &["miner", "pool", "none"]),
+    ("signal", &["sni", "stratum", "getwork"]),
+    ("result", &["address", "none", "nxdomain", "sinkhole"]),
+    ("map", &["TARGETS", "FLOWS", "LEARNED", "JUDGED", "PREFIXES_V4", "PREFIXES_V6", "ENDPOINTS"]),
     ("program", &["poolwatch_in", "poolwatch_out", "poolwatch_l3in", "poolwatch_l3out"]),
-    ("collector", &["traffic", "interfaces", "watchlists", "own", "programs"]),
+    ("collector", &["traffic", "recognition", "interfaces", "watchlists", "own", "programs"]),
     (
         "reason",
         &[
@@ -77,12 +86,22 @@ const VALUES: &[(&str, &[&str])] = &[
             "slot",
             "flow_table",
             "claim_table",
+            "budget",
+            "ring",
+            "stream",
+            "unreadable",
+            "slow",
+            "output",
+            "rate",
         ],
     ),
 ];
 
 fn busy() -> State {
-    made_up::state(made_up::busy(), made_up::interfaces(), made_up::flows())
+    let state = made_up::state(made_up::busy(), made_up::interfaces(), made_up::flows());
+    state.recognised.set(made_up::recognised());
+    state.events_dropped.set(&[65, 66, 67]);
+    state
 }
 
 fn exported(state: &State) -> String {
@@ -228,7 +247,7 @@ fn label_values_come_from_the_config_and_from_fixed_lists_alone() {
 }
 
 #[test]
-fn an_idle_target_has_its_local_tcp_connections_at_0_and_nothing_that_nobody_asked_for() {
+fn an_idle_target_has_what_alerts_ask_for_at_0_and_nothing_else() {
     let state = made_up::state(Told::default(), made_up::attached(), View::default());
     let text = exported(&state);
     for target in TARGETS {
@@ -245,8 +264,12 @@ fn an_idle_target_has_its_local_tcp_connections_at_0_and_nothing_that_nobody_ask
         for metric in ["poolwatch_connections_total", "poolwatch_connections_established_total"] {
             assert_eq!(series(metric), [format!("{metric}{expected}")]);
         }
+        let expected = format!("{{watchlist=\"{watchlist}\",target=\"{target}\",role=\"miner\"}} 0");
+        for metric in ["poolwatch_detections_total", "poolwatch_mining_sessions"] {
+            assert_eq!(series(metric), [format!("{metric}{expected}")]);
+        }
         assert_eq!(series("poolwatch_target_info").len(), 1);
-        assert_eq!(own.len(), 3, "{own:#?}");
+        assert_eq!(own.len(), 5, "{own:#?}");
     }
 }
 
@@ -265,6 +288,7 @@ fn a_count_of_one_kind_brings_no_series_of_another() {
         [
             ("poolwatch_bytes_total", "40"),
             ("poolwatch_connections_total", "1"),
+            ("poolwatch_mining_sessions", "62"),
             ("poolwatch_packets_total", "1"),
             ("poolwatch_target_info", "1"),
         ]
@@ -298,7 +322,7 @@ fn a_collector_that_fails_says_so_and_the_others_still_export() {
             .filter(|sample| sample.name == "poolwatch_collector_success")
             .map(|sample| (sample.labels[0].1, sample.value))
             .collect();
-        let expected = ["traffic", "interfaces", "watchlists", "own", "programs"];
+        let expected = ["traffic", "recognition", "interfaces", "watchlists", "own", "programs"];
         assert_eq!(success, expected.map(|name| (name, if name == failing { "0" } else { "1" })), "{what}");
         let names: BTreeSet<_> = samples(&text).iter().map(|sample| sample.name).collect();
         assert!(!names.contains(gone), "{what}: half of it would look like all of it");

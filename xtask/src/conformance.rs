@@ -1,18 +1,26 @@
-//! `conformance`: real captures, and three other opinions about them. Replay against capinfos
-//! (packets and bytes of a whole file), against tshark (one server's packets and IP bytes), and
-//! against the sensor itself on a wire that tcpreplay sends the same packets over. And the
-//! built-in list of pools against a table of their hosts that nobody here wrote.
+//! `conformance`: real captures, and other opinions about them. Replay against capinfos (packets and
+//! bytes of a whole file), against tshark (one server's packets and IP bytes), and against the
+//! sensor itself on a wire that tcpreplay sends the same packets over. What it finds in them against
+//! labels, where there are some, beside what ndpiReader finds, and once more with mining sessions put
+//! into those that have none. And the built-in list of pools against a table of their hosts that
+//! nobody here wrote.
 //!
 //! Captures and lists are only read. What is written on the way lies below target/conformance.
 
+mod dialects;
+mod frames;
+mod labels;
 mod lists;
+mod ndpi;
 mod packets;
 mod pair;
+mod pcap;
 mod replayed;
 #[allow(dead_code, reason = "the sensor's own tests use more of it")]
 #[path = "../../sensor/tests/support/series.rs"]
 mod series;
 mod server;
+mod splice;
 mod table;
 mod whole;
 mod wire;
@@ -33,7 +41,7 @@ use crate::{
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// A directory of directories of captures
+    /// A directory of directories of captures, and perhaps flows.csv, which labels flows in them
     #[arg(long, value_name = "DIR", required_unless_present = "lists")]
     captures: Option<PathBuf>,
 
@@ -71,6 +79,7 @@ pub(crate) fn conformance(arguments: &Arguments) -> Result<()> {
     };
     if root.is_some() {
         setup::for_testing(true)?;
+        setup::for_conformance()?;
     }
     build::build()?;
     let sensor = cargo::target().join("release/poolwatch");
@@ -82,7 +91,7 @@ pub(crate) fn conformance(arguments: &Arguments) -> Result<()> {
     }
     if let Some((directory, root)) = arguments.captures.as_ref().zip(root) {
         let bench = Bench { sensor, place, captures: captures(directory)? };
-        wrong += compare_captures(&bench, &root, arguments)?;
+        wrong += compare_captures(&bench, &root, directory, arguments)?;
     }
     if wrong > 0 {
         bail!("{wrong} of these comparisons differ");
@@ -91,13 +100,30 @@ pub(crate) fn conformance(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn compare_captures(bench: &Bench, root: &Root, arguments: &Arguments) -> Result<usize> {
-    let mut wrong = whole::compare(bench)?;
+fn compare_captures(bench: &Bench, root: &Root, directory: &Path, arguments: &Arguments) -> Result<usize> {
     let dissected = bench
         .captures
         .iter()
         .map(|capture| Ok((capture, packets::read(&capture.path)?)))
         .collect::<Result<Vec<_>>>()?;
+    let mut wrong = 0;
+    match labels::read(directory)? {
+        Some(labels) => {
+            wrong += labels::compare(bench, &labels)?;
+            let is_labelled = |capture: &Capture| labels.contains_key(&capture.name);
+            let others: Vec<_> = dissected.iter().filter(|(capture, _)| !is_labelled(capture)).collect();
+            wrong += splice::compare(bench, &others)?;
+            ndpi::compare(bench, &labels)?;
+        }
+        None => {
+            println!(
+                "no {} in {}: what is found is held against nothing",
+                labels::TABLE,
+                directory.display()
+            );
+        }
+    }
+    wrong += whole::compare(bench)?;
     wrong += server::compare(bench, &dissected)?;
     let longest = Duration::from_secs(arguments.longest);
     wrong += wire::compare(bench, &dissected, root, longest, arguments.at_most)?;
@@ -128,6 +154,13 @@ fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
 }
 
 impl Bench {
+    /// A config in which everything is the default.
+    fn defaults(&self) -> Result<PathBuf> {
+        let path = self.place.join("default.toml");
+        fs::write(&path, "").with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path)
+    }
+
     /// A config below our own place, without the built-in lists, followed by `tables`.
     fn config(&self, name: &str, top: &str, tables: &str) -> Result<PathBuf> {
         let path = self.place.join(name);

@@ -8,6 +8,7 @@ mod build;
 mod cargo;
 mod check;
 mod conformance;
+mod fuzz;
 mod kernel_half;
 mod kernels;
 mod libtest;
@@ -74,6 +75,11 @@ enum Verb {
         after_help = "Examples:\n  cargo xtask conformance --captures ../captures\n  cargo xtask conformance --lists ../lists       the built-in list of pools; needs no root"
     )]
     Conformance(conformance::Arguments),
+    /// Run what reads strangers' bytes under libFuzzer; what breaks it becomes a regression file
+    #[command(
+        after_help = "Examples:\n  cargo xtask fuzz                        ten minutes each\n  cargo xtask fuzz --seconds 60 --only dns\n  cargo xtask fuzz --as-tests --seconds 60   the same entries as property tests"
+    )]
+    Fuzz(fuzz::Arguments),
     /// Measure what poolwatch costs: a packet, a list, a scrape, a capture; asks for root
     #[command(
         after_help = "Examples:\n  cargo xtask bench                       tables, target/bench/price.json and .svg\n  cargo xtask bench --quick               whether it works, not what it costs\n  cargo xtask bench --only packets --only lists\n  cargo xtask bench --captures ../captures --json price.json --plot price.svg"
@@ -94,6 +100,7 @@ fn main() -> ExitCode {
         Verb::Kernels(arguments) => kernels::kernels(&arguments),
         Verb::Mutants => mutants::mutants(),
         Verb::Conformance(arguments) => conformance::conformance(&arguments),
+        Verb::Fuzz(arguments) => fuzz::fuzz(&arguments),
         Verb::Bench(arguments) => bench::bench(&arguments),
     };
     match done {

@@ -29,6 +29,7 @@ struct Linker {
 const LINKERS: &[Linker] = &[Linker { llvm: 22, version: "0.10.4" }];
 
 const CARGO_DENY_VERSION: &str = "0.20.2";
+const CARGO_FUZZ_VERSION: &str = "0.13.2";
 
 /// The verb: what building needs.
 pub(crate) fn setup() -> Result<()> {
@@ -55,6 +56,16 @@ pub(crate) fn for_testing(kernel: bool) -> Result<()> {
     for_building()?;
     let drivers = [Driver::Tests, Driver::KernelTests];
     system_tools::require(if kernel { &drivers } else { &drivers[..1] })
+}
+
+pub(crate) fn for_fuzzing() -> Result<()> {
+    for_building()?;
+    install("cargo-fuzz", CARGO_FUZZ_VERSION, "about a minute")
+}
+
+/// What conformance needs beyond the kernel tests' tools.
+pub(crate) fn for_conformance() -> Result<()> {
+    system_tools::require(&[Driver::Conformance])
 }
 
 pub(crate) fn for_measuring() -> Result<()> {

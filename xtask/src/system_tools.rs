@@ -30,6 +30,8 @@ pub(crate) enum Driver {
     Tests,
     KernelTests,
     Bench,
+    /// What holds captures against other programs, beyond what kernel tests need.
+    Conformance,
     /// What boots other kernels.
     Guests,
 }
@@ -56,6 +58,8 @@ const TESTS: &[Driver] = &[Driver::Tests];
 const KERNEL: &[Driver] = &[Driver::KernelTests];
 const BENCH: &[Driver] = &[Driver::Bench];
 const GUESTS: &[Driver] = &[Driver::Guests];
+const CAPTURES: &[Driver] = &[Driver::Bench, Driver::Conformance];
+const EDITING: &[Driver] = &[Driver::Conformance];
 const BOTH: &[Driver] = &[Driver::KernelTests, Driver::Bench];
 
 #[rustfmt::skip]
@@ -70,11 +74,14 @@ const TOOLS: &[Tool] = &[
     tool("capinfos",        "wireshark-common", Way::Install, KERNEL, "counts packets of captures"),
     tool("tcpreplay",       "tcpreplay",        Way::Install, KERNEL, "sends captures"),
     tool("tcpprep",         "tcpreplay",        Way::Install, KERNEL, "splits captures into their two sides"),
+    tool("dnsmasq",         "dnsmasq-base",     Way::Install, KERNEL, "answers queries for names"),
+    tool("openssl",         "openssl",          Way::Install, KERNEL, "says whom it wants to talk to over TLS"),
     tool("ipset",           "ipset",            Way::Install, BENCH,  "matches the same prefixes"),
     tool("iptables-legacy", "iptables",         Way::Install, BENCH,  "asks ipset about each packet"),
     tool("iperf3",          "iperf3",           Way::Install, BENCH,  "sends as much as goes through"),
     tool("perf",            "linux-perf",       Way::Install, BENCH,  "tells where the time goes"),
-    tool("ndpiReader",      "libndpi-bin",      Way::Install, BENCH,  "reads the same captures"),
+    tool("ndpiReader",      "libndpi-bin",      Way::Install, CAPTURES, "reads the same captures"),
+    tool("editcap",         "wireshark-common", Way::Install, EDITING, "writes any capture as pcap"),
     tool("nsenter",         "util-linux",       Way::Install, KERNEL, "enters namespaces"),
     tool("setpriv",         "util-linux",       Way::Install, KERNEL, "takes capabilities away"),
     tool("tc",              "iproute2",         Way::Install, KERNEL, "tells what is on clsact"),

@@ -6,9 +6,10 @@ use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF
 use aya_ebpf::btf_maps::{self, ArrayOfMaps};
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::macros::{btf_map, map};
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use aya_ebpf::programs::TcContext;
 use sensor_ebpf::abi::{
-    Address, Claim, Daemon, EndpointKey, Findings, Flow, FlowKey, Learned, Own, Settings, Stream, TargetName,
+    Address, Claim, Daemon, EndpointKey, Findings, Flow, FlowKey, Judged, Learned, Own, Settings, TargetName,
     TargetSet, Totals, Version, capacity, filter,
 };
 use sensor_ebpf::classify::{Observation, Tables};
@@ -37,9 +38,7 @@ static TABLES: ArrayOfMaps<Lines, 1> = ArrayOfMaps::new();
 #[map]
 static LEARNED: HashMap<EndpointKey, Learned> = HashMap::pinned(capacity::LEARNED, BPF_F_NO_PREALLOC);
 #[map]
-static STREAMS: LruHashMap<FlowKey, Stream> = LruHashMap::pinned(capacity::STREAMS, 0);
-#[map]
-static SAMPLES: RingBuf = RingBuf::pinned(capacity::SAMPLES_BYTES, 0);
+static JUDGED: HashMap<FlowKey, Judged> = HashMap::pinned(capacity::JUDGED, BPF_F_NO_PREALLOC);
 #[map]
 static FINDINGS: Array<Findings> = Array::pinned(capacity::TARGETS, 0);
 #[map]
@@ -100,17 +99,33 @@ impl Tables for Compiled {
         // SAFETY: the entry is copied out at once; entries are freed after a grace period only.
         unsafe { LEARNED.get(key) }.map(|learned| learned.targets)
     }
+
+    #[inline(always)]
+    fn judged(&self, key: &FlowKey) -> Option<TargetSet> {
+        // SAFETY: as in `learned`.
+        unsafe { JUDGED.get(key) }.map(|judged| judged.targets)
+    }
 }
 
 /// The maps that the kernel half writes, for a packet of one interface.
-pub(super) struct Counted {
+pub(super) struct Counted<'c> {
+    pub(super) context: &'c TcContext,
     pub(super) interface: u32,
 }
 
-impl Ledger for Counted {
-    type Flow<'a> = &'a mut Flow;
-    type Totals<'a> = &'a mut Totals;
-    type Own<'a> = &'a mut Own;
+impl Ledger for Counted<'_> {
+    type Flow<'a>
+        = &'a mut Flow
+    where
+        Self: 'a;
+    type Totals<'a>
+        = &'a mut Totals
+    where
+        Self: 'a;
+    type Own<'a>
+        = &'a mut Own
+    where
+        Self: 'a;
 
     #[inline(always)]
     fn now_ns(&self) -> u64 {

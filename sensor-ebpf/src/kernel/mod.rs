@@ -3,5 +3,6 @@
 
 mod maps;
 mod object;
+mod samples;
 mod skb;
 mod tc;

@@ -49,9 +49,10 @@ pub struct Frame {
     fragment: (u16, bool),
     ports: (u16, u16),
     body: Body,
-    payload: usize,
+    payload: Vec<u8>,
     padding: usize,
     cut: Option<usize>,
+    snapped: Option<usize>,
     pub aggregate: Aggregate,
 }
 
@@ -71,9 +72,10 @@ pub fn from(source: &str, destination: &str) -> Frame {
         fragment: (0, false),
         ports: (40_000, 3333),
         body: Body::Udp { length: None },
-        payload: 0,
+        payload: Vec::new(),
         padding: 0,
         cut: None,
+        snapped: None,
         aggregate: Aggregate::default(),
     }
 }
@@ -109,27 +111,28 @@ impl Frame {
 
     /// A connection request with this initial sequence number.
     pub fn syn(self, isn: u32) -> Self {
-        self.tcp(tcp_flag::SYN).numbers(isn, 0)
+        self.tcp(tcp_flag::SYN).numbered(isn, 0)
     }
 
     /// Its answer, with the answerer's own initial sequence number.
     pub fn syn_ack(self, isn: u32, ack: u32) -> Self {
-        self.tcp(tcp_flag::SYN | tcp_flag::ACK).numbers(isn, ack)
+        self.tcp(tcp_flag::SYN | tcp_flag::ACK).numbered(isn, ack)
     }
 
     pub fn ack(self, seq: u32, ack: u32) -> Self {
-        self.tcp(tcp_flag::ACK).numbers(seq, ack)
+        self.tcp(tcp_flag::ACK).numbered(seq, ack)
     }
 
     pub fn fin(self, seq: u32, ack: u32) -> Self {
-        self.tcp(tcp_flag::FIN | tcp_flag::ACK).numbers(seq, ack)
+        self.tcp(tcp_flag::FIN | tcp_flag::ACK).numbered(seq, ack)
     }
 
     pub fn rst(self, seq: u32, ack: u32) -> Self {
-        self.tcp(tcp_flag::RST | tcp_flag::ACK).numbers(seq, ack)
+        self.tcp(tcp_flag::RST | tcp_flag::ACK).numbered(seq, ack)
     }
 
-    fn numbers(mut self, sequence: u32, acknowledgement: u32) -> Self {
+    /// With this sequence number and acknowledgement.
+    pub fn numbered(mut self, sequence: u32, acknowledgement: u32) -> Self {
         if let Body::Tcp { seq, ack, .. } = &mut self.body {
             (*seq, *ack) = (sequence, acknowledgement);
         }
@@ -160,8 +163,14 @@ impl Frame {
         self
     }
 
-    pub fn payload(mut self, bytes: usize) -> Self {
-        self.payload = bytes;
+    /// With a payload of so many bytes that say nothing.
+    pub fn payload(self, bytes: usize) -> Self {
+        self.data(&vec![0x61; bytes])
+    }
+
+    /// With this payload.
+    pub fn data(mut self, payload: &[u8]) -> Self {
+        self.payload = payload.to_vec();
         self
     }
 
@@ -213,9 +222,20 @@ impl Frame {
         self
     }
 
+    /// It was whole on the link, and a snap length let so many bytes of it be captured.
+    pub fn snapped(mut self, bytes: usize) -> Self {
+        self.snapped = Some(bytes);
+        self
+    }
+
     pub fn aggregate(mut self, segments: u32, segment_size: u32) -> Self {
         self.aggregate = Aggregate { segments, segment_size };
         self
+    }
+
+    /// How much of its bytes was captured.
+    pub fn captured(&self) -> usize {
+        self.snapped.unwrap_or(usize::MAX)
     }
 
     pub fn link(&self) -> Link {
@@ -328,13 +348,13 @@ impl Frame {
                 bytes.extend([data_offset << 4, *flags, 0xff, 0xff, 0, 0, 0, 0]);
             }
             Body::Udp { length } if !later => {
-                let own = u16::try_from(8 + self.payload).expect("fits the field");
+                let own = u16::try_from(8 + self.payload.len()).expect("fits the field");
                 bytes.extend(length.unwrap_or(own).to_be_bytes());
                 bytes.extend([0, 0]);
             }
             _ => {}
         }
-        bytes.extend(vec![0x61; self.payload]);
+        bytes.extend(&self.payload);
         (protocol, bytes)
     }
 }

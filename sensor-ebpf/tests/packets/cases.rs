@@ -1,4 +1,6 @@
 //! The cases. Sizes in words of the packet: an IPv4 header is 20 bytes, IPv6 40, TCP 20, UDP 8.
+//!
+//! tidy: long because they are one table.
 
 use sensor_ebpf::abi::Side::{Local, Remote};
 use sensor_ebpf::abi::Transport::{Icmp, Other, Tcp, Udp};
@@ -7,9 +9,9 @@ use sensor_ebpf::abi::Undecoded;
 use super::build::Extension::{Authentication, Destination, Fragment, HopByHop, Routing};
 use super::build::{Frame, from};
 use super::{
-    ALONE_SLOT, BOTH, Case, Expected, HOST, HOST_V6, LEARNED, LEARNED_PORT, LEARNED_PORT_SLOT, LEARNED_SLOT,
-    NEIGHBOURS_SLOT, OTHER, OTHER_V6, POOL, POOL_SLOT, Runs, STAR, STAR_SLOT, Step, V6_SLOT, WATCHED_V6,
-    WIDE_SLOT, connections, inn, nothing, out,
+    ALONE_SLOT, BOTH, Case, Expected, FREED_PORT, HOST, HOST_V6, JUDGED_PORT, LEARNED, LEARNED_PORT,
+    LEARNED_PORT_SLOT, LEARNED_SLOT, NEIGHBOURS_SLOT, OTHER, OTHER_V6, POOL, POOL_AND_LEARNED, POOL_SLOT,
+    Runs, STAR, STAR_SLOT, Step, V6_SLOT, WATCHED_V6, WIDE_SLOT, connections, inn, nothing, out,
 };
 
 const VLAN: u16 = 0x8100;
@@ -218,6 +220,7 @@ fn fragments() -> Vec<Case> {
     ]
 }
 
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn lookups() -> Vec<Case> {
     let one = |slot: u32| (slot, nothing().sent(Udp, 1, 28).connections(Local, Udp, 1));
     vec![
@@ -259,6 +262,43 @@ fn lookups() -> Vec<Case> {
             &[one(LEARNED_PORT_SLOT)],
         ),
         case("and on no other port", vec![out(from(HOST, LEARNED_PORT))], 1, &[one(WIDE_SLOT)]),
+        case(
+            "what was learned of address and port was put together with what is listed",
+            vec![out(from(HOST, POOL).ports(40_000, 3335))],
+            1,
+            &[one(LEARNED_PORT_SLOT)],
+        ),
+        case(
+            "an endpoint beats what was learned of its address",
+            vec![out(from(HOST, POOL_AND_LEARNED)), out(from(HOST, POOL_AND_LEARNED).ports(40_000, 9))],
+            2,
+            &[one(POOL_SLOT), one(LEARNED_SLOT)],
+        ),
+        case(
+            "a connection that was freed is nobody's, and what follows it on another port is",
+            vec![
+                out(from(HOST, LEARNED).ports(FREED_PORT, 443)),
+                out(from(HOST, LEARNED).ports(40_000, 443)),
+            ],
+            1,
+            &[one(LEARNED_SLOT)],
+        ),
+        case(
+            "a connection is whose its own payload said, in both directions",
+            vec![
+                out(from(HOST, LEARNED).ports(JUDGED_PORT, 443)),
+                inn(from(LEARNED, HOST).ports(443, JUDGED_PORT)),
+            ],
+            1,
+            &[(
+                POOL_SLOT,
+                nothing()
+                    .sent(Udp, 1, 28)
+                    .received(Udp, 1, 28)
+                    .connections(Local, Udp, 1)
+                    .established(Local, Udp, 1),
+            )],
+        ),
         case(
             "what arrives is looked up by its source",
             vec![inn(from(STAR, HOST)), inn(from(HOST, STAR))],

@@ -7,6 +7,9 @@ pub mod build;
 pub mod cases;
 pub mod connections;
 pub mod model;
+pub mod samples;
+pub mod sampling;
+pub mod sampling_cases;
 
 use sensor_ebpf::abi::{Direction, Own, Side, TargetSet, Totals, Transport, Undecoded};
 
@@ -28,6 +31,12 @@ pub const POOL: &str = "203.0.113.7";
 pub const LEARNED: &str = "198.18.0.5";
 /// Learned with port 4444; the address is in a prefix of the same watchlist.
 pub const LEARNED_PORT: &str = "198.51.100.6";
+/// Its port 3333 is an endpoint; and it is learned, whatever the port.
+pub const POOL_AND_LEARNED: &str = "198.18.0.6";
+/// Our port of a connection to port 443 of [`LEARNED`] that is nobody's after all, and of one that is
+/// `POOL_SLOT`'s.
+pub const FREED_PORT: u16 = 40_001;
+pub const JUDGED_PORT: u16 = 40_002;
 /// Nobody's.
 pub const OTHER: &str = "192.0.2.1";
 pub const OTHER_V6: &str = "2001:db8:78::5";
@@ -53,17 +62,27 @@ pub fn indicators() -> Indicators {
             (ip("203.0.113.0"), 24, set(&[NEIGHBOURS_SLOT])),
             (ip("198.51.100.0"), 24, set(&[WIDE_SLOT])),
         ],
-        endpoints: vec![(ip(POOL), 3333, set(&[POOL_SLOT, NEIGHBOURS_SLOT]))],
+        endpoints: vec![
+            (ip(POOL), 3333, set(&[POOL_SLOT, NEIGHBOURS_SLOT])),
+            (ip(POOL_AND_LEARNED), 3333, set(&[POOL_SLOT])),
+        ],
         learned: vec![
             (ip(LEARNED), 0, set(&[LEARNED_SLOT])),
             (ip(LEARNED_PORT), 4444, set(&[LEARNED_PORT_SLOT])),
+            // Whoever learned it knew of the endpoint.
+            (ip(POOL), 3335, set(&[LEARNED_PORT_SLOT])),
             // The endpoint beats it.
-            (ip(POOL), 3333, set(&[LEARNED_SLOT])),
+            (ip(POOL_AND_LEARNED), 0, set(&[LEARNED_SLOT])),
+        ],
+        judged: vec![
+            (ip(LEARNED), 443, FREED_PORT, TargetSet::EMPTY),
+            (ip(LEARNED), 443, JUDGED_PORT, set(&[POOL_SLOT])),
         ],
     }
 }
 
 /// One step of a case.
+#[allow(clippy::large_enum_variant, reason = "nearly all of them are packets")]
 #[derive(Clone, Debug)]
 pub enum Step {
     Packet(Direction, Frame),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
 use sensor_ebpf::abi::{
-    Address, Claim, Direction, EndpointKey, Flow, FlowKey, Own, TargetSet, Totals, Version,
+    Address, Claim, Direction, EndpointKey, Flow, FlowKey, Own, TargetSet, Totals, Transport, Version,
 };
 use sensor_ebpf::classify::{Observation, Tables};
 use sensor_ebpf::count::{Inserted, Ledger, observe};
@@ -25,6 +25,8 @@ pub struct Indicators {
     pub endpoints: Vec<(IpAddr, u16, TargetSet)>,
     /// Port 0: every port.
     pub learned: Vec<(IpAddr, u16, TargetSet)>,
+    /// Remote end and local port, all from [`super::HOST`] and over UDP.
+    pub judged: Vec<(IpAddr, u16, u16, TargetSet)>,
 }
 
 impl Tables for Indicators {
@@ -46,6 +48,21 @@ impl Tables for Indicators {
     fn learned(&self, key: &EndpointKey) -> Option<TargetSet> {
         find(&self.learned, key)
     }
+
+    fn judged(&self, key: &FlowKey) -> Option<TargetSet> {
+        let is = |(ip, port, local_port, _): &&(IpAddr, u16, u16, TargetSet)| {
+            udp_flow_key(*ip, *port, *local_port) == *key
+        };
+        self.judged.iter().find(is).map(|(.., targets)| *targets)
+    }
+}
+
+/// A UDP flow of [`super::HOST`].
+pub fn udp_flow_key(ip: IpAddr, remote_port: u16, local_port: u16) -> FlowKey {
+    let (remote, version) = Address::from_ip(ip);
+    let (local, _) = Address::from_ip(super::HOST.parse().expect("an address"));
+    let (transport, version) = (Transport::Udp as u8, version as u8);
+    FlowKey { remote, local, remote_port, local_port, transport, version, reserved: 0 }
 }
 
 impl Indicators {

@@ -1,4 +1,4 @@
-//! What poolwatch costs: a packet, a list, a scrape, a capture. `cargo xtask bench` builds this,
+//! What poolwatch costs: a packet, a list, a scrape, a capture, a sample. `cargo xtask bench` builds this,
 //! runs it as root and makes a table and a plot of what it writes; `--json` is all it writes.
 //!
 //! Nothing here says whether a timing is good: machines differ. What does not differ from run to
@@ -8,6 +8,7 @@
 #[path = "../../../sensor-ebpf/tests/packets/build.rs"]
 mod build;
 mod figure;
+mod inspect;
 mod lists;
 mod memory;
 mod packets;
@@ -58,6 +59,7 @@ enum Part {
     Memory,
     Scrape,
     Replay,
+    Inspect,
 }
 
 impl Part {
@@ -69,6 +71,7 @@ impl Part {
             Self::Memory => memory::measure(plan, report),
             Self::Scrape => scrape::measure(plan, report),
             Self::Replay => replay::measure(plan, report),
+            Self::Inspect => inspect::measure(plan, report),
         }
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! What was counted is written to the maps, without packets.
 
-mod allocations;
+pub mod allocations;
 mod counted;
 
 use std::time::Instant;

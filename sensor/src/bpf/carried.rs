@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use sensor_ebpf::abi::{Daemon, Own, Totals, map};
+use sensor_ebpf::abi::{Daemon, Findings, Own, Totals, map};
 use serde::{Deserialize, Serialize};
 
 use super::document;
@@ -51,6 +51,16 @@ impl Carried {
     /// `None`: nothing was counted for it.
     pub fn totals(&self, watchlist: &str, target: &str) -> Option<Totals> {
         self.targets.get(watchlist)?.get(target).map(Totals::of_names)
+    }
+
+    /// Likewise.
+    pub fn findings(&self, watchlist: &str, target: &str) -> Option<Findings> {
+        self.targets.get(watchlist)?.get(target).map(Findings::of_names)
+    }
+
+    /// What daemons counted about themselves.
+    pub fn daemon(&self) -> Daemon {
+        Daemon::of_names(&self.daemon)
     }
 
     pub fn own(&self) -> Own {

@@ -97,8 +97,8 @@ fn id(path: &Path) -> Result<u32> {
     Ok(MapInfo::from_pin(path).with_context(|| format!("{}", path.display()))?.id())
 }
 
-/// How to read a former set's flows.
-struct Translation {
+/// How to read what a former set says of targets.
+pub(super) struct Translation {
     layout: Layout,
     ours: Layout,
     /// By slot, as flows of the set itself name it.
@@ -106,7 +106,7 @@ struct Translation {
 }
 
 impl Translation {
-    fn of(set: &Path, slot_of: impl Fn(&str, &str) -> Option<u32>) -> Result<Self> {
+    pub(super) fn of(set: &Path, slot_of: impl Fn(&str, &str) -> Option<u32>) -> Result<Self> {
         let (settings, layout) = read(set)?;
         let named = |index| if layout.numbered { numbered(index, settings.numbering) } else { index };
         let taken = slots_taken(&Entries::open(&set.join(map::TARGETS))?, &layout)?;
@@ -118,7 +118,7 @@ impl Translation {
     }
 
     /// `None`: the set did not number them, or nobody is concerned any more.
-    fn targets(&self, named: TargetSet) -> Option<TargetSet> {
+    pub(super) fn targets(&self, named: TargetSet) -> Option<TargetSet> {
         let slots = named.slots().filter_map(|slot| self.slots.get(&slot).copied());
         TargetSet::of(slots).filter(|targets| !targets.is_empty())
     }

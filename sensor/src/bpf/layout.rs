@@ -164,6 +164,7 @@ impl Counters for Daemon {
         see("flows_ended".to_owned(), &mut self.flows_ended);
         each_of("events_dropped", &mut self.events_dropped, see);
         see("reattached".to_owned(), &mut self.reattached);
+        each_of("signals", &mut self.signals, see);
     }
 }
 

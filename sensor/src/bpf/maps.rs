@@ -2,9 +2,12 @@
 //! Reading takes `&self`, so that a scrape and a sweep can go on side by side.
 
 use anyhow::{Context, Result, ensure};
-use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, PerCpuArray};
+use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::{Ebpf, Pod};
-use sensor_ebpf::abi::{Daemon, EndpointKey, Flow, FlowKey, Learned, Own, Settings, TargetName, Totals, map};
+use sensor_ebpf::abi::{
+    Budgets, Daemon, EndpointKey, Findings, Flow, FlowKey, Judged, Learned, Own, SampleHeader, Settings,
+    TargetName, Totals, map,
+};
 use sensor_ebpf::ranges::Line;
 
 use super::batch;
@@ -17,12 +20,16 @@ pub struct Raw<T>(pub T);
 /// Types of the ABI: `repr(C)`, integers and byte arrays only, no padding, so that every
 /// byte is a value and every value is bytes.
 trait Plain: Copy + 'static {}
+impl Plain for Budgets {}
 impl Plain for Daemon {}
 impl Plain for EndpointKey {}
+impl Plain for Findings {}
 impl Plain for Flow {}
 impl Plain for FlowKey {}
+impl Plain for Judged {}
 impl Plain for Learned {}
 impl Plain for Own {}
+impl Plain for SampleHeader {}
 impl Plain for Settings {}
 impl Plain for TargetName {}
 impl Plain for Totals {}
@@ -60,7 +67,11 @@ pub(super) struct Writable {
     pub targets: Array<MapData, Raw<TargetName>>,
     pub filter: MapData,
     pub daemon: Array<MapData, Raw<Daemon>>,
+    pub findings: Array<MapData, Raw<Findings>>,
     pub learned: HashMap<MapData, Raw<EndpointKey>, Raw<Learned>>,
+    pub judged: HashMap<MapData, Raw<FlowKey>, Raw<Judged>>,
+    pub budgets: Array<MapData, Raw<Budgets>>,
+    pub samples: Option<RingBuf<MapData>>,
     pub tables: ArrayOfMaps<MapData, Generation>,
 }
 
@@ -74,7 +85,11 @@ impl Maps {
                 other => anyhow::bail!("{} is not an array: {other:?}", map::FILTER),
             },
             daemon: take(ebpf, map::DAEMON)?.try_into()?,
+            findings: take(ebpf, map::FINDINGS)?.try_into()?,
             learned: take(ebpf, map::LEARNED)?.try_into()?,
+            judged: take(ebpf, map::JUDGED)?.try_into()?,
+            budgets: take(ebpf, map::BUDGETS)?.try_into()?,
+            samples: Some(take(ebpf, map::SAMPLES)?.try_into()?),
             tables: take(ebpf, map::TABLES)?.try_into()?,
         };
         Ok(Self {
@@ -103,6 +118,15 @@ impl Maps {
     pub fn own(&self) -> Result<Own> {
         let per_cpu = self.own.get(&0, 0).context("reading OWN")?;
         Ok(per_cpu.iter().fold(Own::default(), |sum, Raw(cpu)| sum.plus(cpu)))
+    }
+
+    /// A flow, while it is in the table.
+    pub fn flow(&self, key: &FlowKey) -> Result<Option<Flow>> {
+        match self.flows.get(&Raw(*key), 0) {
+            Ok(Raw(flow)) => Ok(Some(flow)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(error).context("reading FLOWS"),
+        }
     }
 
     /// Every flow in the table, `limit` at most. The kernel goes on writing meanwhile: a flow that

@@ -9,25 +9,29 @@ mod entries;
 mod filter;
 mod flow_copies;
 pub mod interfaces;
+mod known_copies;
 mod layout;
 mod log;
 mod mapped;
 pub mod maps;
 pub mod pins;
+pub mod samples;
 mod succession;
 pub mod tables;
 
 use std::collections::HashMap;
 
 use anyhow::{Context, Result, bail};
+use aya::maps::{MapData, ProgramArray};
 use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::Object;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use sensor_ebpf::abi::{Own, Totals, map, program};
+use sensor_ebpf::abi::{Findings, Own, Totals, map, program};
 use tokio::sync::Mutex;
 
 use crate::config::Limits;
+use crate::recognition::Recognised;
 use crate::state::{Cost, Kernel, Shared};
 use carried::Carried;
 use maps::Maps;
@@ -50,7 +54,11 @@ pub struct Loaded {
 pub struct Earlier {
     /// By slot.
     pub totals: HashMap<u32, Totals>,
+    /// By slot.
+    pub findings: HashMap<u32, Findings>,
     pub own: Own,
+    /// By signal.
+    pub signals: [u64; 16],
 }
 
 impl Kernel for Loaded {
@@ -71,6 +79,19 @@ impl Kernel for Loaded {
 
     fn own(&self) -> Result<Own> {
         Ok(self.maps.own()?.plus(&self.earlier.get().own))
+    }
+
+    fn findings(&self, slot: u32, recognised: &Recognised) -> Findings {
+        let since = recognised.findings.get(&slot).copied().unwrap_or_default();
+        self.earlier.get().findings.get(&slot).map_or(since, |earlier| since.plus(earlier))
+    }
+
+    fn signals(&self, recognised: &Recognised) -> [u64; 16] {
+        let mut signals = recognised.signals;
+        for (mine, earlier) in signals.iter_mut().zip(self.earlier.get().signals) {
+            *mine += earlier;
+        }
+        signals
     }
 
     fn costs(&self) -> Result<Vec<Cost>> {
@@ -118,11 +139,20 @@ pub fn load(pins: &Pins, limits: &Limits, targets: &[(&str, &str)]) -> Result<(P
         .map_pin_path(map::TABLES, pins.maps().join(map::TABLES))
         .load(OBJECT)
         .with_context(|| format!("the kernel refused the maps of the kernel half{}", locked_memory()))?;
-    for name in program::ETHERNET.iter().chain(&program::IP) {
+    for name in program::ETHERNET.iter().chain(&program::IP).chain(&[program::TAKE]) {
         let program: &mut SchedClassifier =
             ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
         program.load().with_context(|| format!("the kernel refused the program {name}"))?;
     }
+    let taker: &mut SchedClassifier = ebpf
+        .program_mut(program::TAKE)
+        .with_context(|| format!("no program {}", program::TAKE))?
+        .try_into()?;
+    let taker = taker.fd()?.try_clone()?;
+    // Pinned, so that programs of a daemon that is gone call the new one as well.
+    let mut sampler: ProgramArray<&mut MapData> =
+        ebpf.map_mut(map::SAMPLER).with_context(|| format!("no map {}", map::SAMPLER))?.try_into()?;
+    sampler.set(0, &taker, 0).context("writing SAMPLER")?;
     if level > log::OFF {
         log::follow(&mut ebpf)?;
     }
@@ -145,6 +175,14 @@ pub fn copy_flows(pins: &Pins, tables: &Tables) -> Result<()> {
     Ok(())
 }
 
+/// Copies what former maps knew of addresses and connections and those in use do not.
+///
+/// # Errors
+/// When former maps cannot be read.
+pub fn copy_known(pins: &Pins, tables: &mut Tables) -> Result<()> {
+    known_copies::copy(pins, tables).context("taking over what was learned")
+}
+
 /// Takes over what former maps counted, now that our programs took the place of theirs everywhere:
 /// `attached` are the indices of the interfaces that they hang on. Second: whose the slots were that
 /// flows may still name.
@@ -163,6 +201,7 @@ pub fn inherit(pins: &Pins, tables: &mut Tables, attached: &[u32]) -> Result<(Ca
     tables.wait_for_programs()?;
     copy_flows(pins, tables)?;
     flow_copies::renumber(pins, |watchlist, target| tables.named_by_flows(watchlist, target))?;
+    copy_known(pins, tables)?;
     succession::inherit(pins)
 }
 

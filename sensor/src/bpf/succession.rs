@@ -19,7 +19,8 @@
 //! program of the old set runs any more, they are written down anew with the slots of the new one
 //! ([`super::flow_copies`]). Where they cannot be shared (another layout, another size, no numbering
 //! that they do not name) they are copied, before the programs are replaced and again after, and what
-//! happens to a flow in between may be counted for a new one. LEARNED and STREAMS begin anew.
+//! happens to a flow in between may be counted for a new one. What was learned is copied likewise
+//! ([`super::known_copies`]). STREAMS begin anew.
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -7,17 +7,20 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, ensure};
-use aya::maps::{Map, MapData};
+use aya::maps::{Map, MapData, MapError, RingBuf};
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY;
 use aya_obj::generated::{BPF_F_INNER_MAP, BPF_F_MMAPABLE};
 use sensor_ebpf::abi::{
-    Daemon, EndpointKey, Learned, NAME_MAX, Settings, TargetName, Version, filter, numbered, slots_in_order,
+    Address, Budgets, Daemon, EndpointKey, Findings, FlowKey, Judged, Learned, NAME_MAX, Settings,
+    TargetName, Version, filter, numbered, slots_in_order,
 };
 use sensor_ebpf::ranges::Line;
 
 use super::filter::Filter;
 use super::mapped::Mapped;
 use super::maps::{Generation, Maps, Raw, Writable};
+use super::samples::{self, Samples};
+use crate::config::Inspect;
 use crate::watchlists::Compiled;
 
 /// The writing side of the maps.
@@ -94,12 +97,83 @@ impl Tables {
 
     /// Writes down what an address stands for from now on. The one way into LEARNED.
     pub fn learn(&mut self, key: EndpointKey, learned: Learned) -> Result<()> {
-        // The filter first: it may lead nowhere, and what it does not lead to is not known.
+        self.lead_to_learned(Version::of(key.version), &key.address)?;
+        self.maps.learned.insert(Raw(key), Raw(learned), 0).context("writing LEARNED")
+    }
+
+    /// Writes down whom a connection concerns from now on, whatever is known of its address.
+    pub fn judge(&mut self, key: FlowKey, judged: Judged) -> Result<()> {
+        self.lead_to_learned(Version::of(key.version), &key.remote)?;
+        self.maps.judged.insert(Raw(key), Raw(judged), 0).context("writing JUDGED")
+    }
+
+    /// Has the filter lead to LEARNED and JUDGED for an address. First of all: it may lead nowhere, and
+    /// what it does not lead to is not known.
+    fn lead_to_learned(&self, version: Version, address: &Address) -> Result<()> {
         let filter = Filter::map(&self.maps.filter)?;
-        for bit in bits_of_learned(&key) {
+        for bit in bits_of_learned(version, address) {
             filter.set_bit(bit);
         }
-        self.maps.learned.insert(Raw(key), Raw(learned), 0).context("writing LEARNED")
+        Ok(())
+    }
+
+    pub(super) fn has_learned(&self, key: &EndpointKey) -> bool {
+        self.maps.learned.get(&Raw(*key), 0).is_ok()
+    }
+
+    pub(super) fn has_judged(&self, key: &FlowKey) -> bool {
+        self.maps.judged.get(&Raw(*key), 0).is_ok()
+    }
+
+    /// Everything that is in LEARNED.
+    pub fn learned(&self) -> Result<Vec<(EndpointKey, Learned)>> {
+        let entries = self.maps.learned.iter().map(|entry| entry.map(|(Raw(key), Raw(value))| (key, value)));
+        entries.collect::<Result<_, _>>().context("reading LEARNED")
+    }
+
+    /// Everything that is in JUDGED.
+    pub fn judged(&self) -> Result<Vec<(FlowKey, Judged)>> {
+        let entries = self.maps.judged.iter().map(|entry| entry.map(|(Raw(key), Raw(value))| (key, value)));
+        entries.collect::<Result<_, _>>().context("reading JUDGED")
+    }
+
+    /// What was learned of an address is over.
+    pub fn unlearn(&mut self, key: &EndpointKey) -> Result<()> {
+        gone(self.maps.learned.remove(&Raw(*key))).context("writing LEARNED")
+    }
+
+    /// A connection is over.
+    pub fn unjudge(&mut self, key: &FlowKey) -> Result<()> {
+        gone(self.maps.judged.remove(&Raw(*key))).context("writing JUDGED")
+    }
+
+    /// What daemons counted for the target at this slot, on this set of maps.
+    pub fn findings(&self, slot: u32) -> Result<Findings> {
+        Ok(self.maps.findings.get(&slot, 0).context("reading FINDINGS")?.0)
+    }
+
+    pub fn set_findings(&mut self, slot: u32, counted: Findings) -> Result<()> {
+        self.maps.findings.set(slot, Raw(counted), 0).context("writing FINDINGS")
+    }
+
+    /// From now on this payload is sampled.
+    pub fn inspect(&mut self, inspect: Inspect) -> Result<()> {
+        self.set_budgets(samples::budgets(inspect))
+    }
+
+    /// How many samples of each kind may be taken from now on.
+    pub fn set_budgets(&mut self, budgets: Budgets) -> Result<()> {
+        self.maps.budgets.set(0, Raw(budgets), 0).context("writing BUDGETS")
+    }
+
+    /// The reading end of SAMPLES, once.
+    pub fn take_samples(&mut self) -> Result<RingBuf<MapData>> {
+        self.maps.samples.take().context("the samples have a reader already")
+    }
+
+    /// The same, to be waited for.
+    pub fn samples(&mut self) -> Result<Samples> {
+        Samples::new(self.take_samples()?)
     }
 
     /// What daemons counted about themselves on this set of maps.
@@ -118,9 +192,10 @@ impl Tables {
         let filter = Filter::map(&self.maps.filter)?;
         let mut covered = compiled.filter.clone();
         covered.resize(filter::WORDS as usize, 0);
-        for key in self.maps.learned.keys() {
-            let Raw(key) = key.context("listing LEARNED")?;
-            for (word, bit) in bits_of_learned(&key) {
+        let learned = self.learned()?.into_iter().map(|(key, _)| (key.version, key.address));
+        let judged = self.judged()?.into_iter().map(|(key, _)| (key.version, key.remote));
+        for (version, address) in learned.chain(judged) {
+            for (word, bit) in bits_of_learned(Version::of(version), &address) {
                 covered[word as usize] |= 1 << bit;
             }
         }
@@ -164,12 +239,19 @@ fn generation(lines: &[Line]) -> Result<Generation> {
 }
 
 /// Words and bits of the filter that lead to what was learned of an address.
-const fn bits_of_learned(EndpointKey { address, version, .. }: &EndpointKey) -> [(u32, u32); 3] {
+const fn bits_of_learned(version: Version, address: &Address) -> [(u32, u32); 3] {
     let learned = filter::learned_bit(address);
-    if *version == Version::V4 as u8 {
-        [filter::v4_block_bit(address), filter::v4_bit(address), learned]
-    } else {
-        [filter::v6_bit(address), learned, learned]
+    match version {
+        Version::V4 => [filter::v4_block_bit(address), filter::v4_bit(address), learned],
+        Version::V6 => [filter::v6_bit(address), learned, learned],
+    }
+}
+
+/// That an entry had gone before is no failure to remove it.
+fn gone(removed: Result<(), MapError>) -> Result<(), MapError> {
+    match removed {
+        Err(MapError::KeyNotFound) => Ok(()),
+        removed => removed,
     }
 }
 

@@ -2,11 +2,13 @@
 //! the kernel, compiles them, and prints what would be watched. It needs no privileges and
 //! attaches nothing; a feed that is missing or wrong is found here.
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
 
 use crate::config::Config;
 use crate::replay::text::printable;
+use crate::verdict::Watching;
 use crate::watchlists::{Compiled, Target, Watchlist, Watchlists};
 
 const HEADINGS: [&str; 8] =
@@ -21,7 +23,15 @@ pub fn check(config: Option<&Path>, out: &mut impl Write) -> anyhow::Result<()> 
     let watchlists = Watchlists::load(&config)?;
     // Any slots will do, as long as each target has its own.
     let mut slots = 0..config.limits.targets;
-    let compiled = Compiled::of_config(&config, &watchlists, |_, _| slots.next())?;
+    let mut given = HashMap::new();
+    let compiled = Compiled::of_config(&config, &watchlists, |list, target| {
+        let slot = slots.next()?;
+        given.insert((list.to_owned(), target.to_owned()), slot);
+        Some(slot)
+    })?;
+    Watching::of_config(&config, &watchlists, |list, target| {
+        given.get(&(list.to_owned(), target.to_owned())).copied()
+    })?;
 
     let mut rows = vec![HEADINGS.map(str::to_owned)];
     for list in &watchlists.lists {

@@ -105,6 +105,9 @@ fn write_report(out: &mut impl Write, format: Format, capture: &str, report: &Re
             for flow in &report.flows {
                 write_line(out, &Line { r#type: "flow", capture, said: flow })?;
             }
+            for lookup in &report.lookups {
+                write_line(out, &Line { r#type: "lookup", capture, said: lookup })?;
+            }
             write_line(out, &Line { r#type: "summary", capture, said: &report.summary })?;
         }
     }

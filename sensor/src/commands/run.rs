@@ -29,6 +29,8 @@ const SETTLE: Duration = Duration::from_millis(20);
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// How often the flow table is swept, and the feed files are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// Samples that are heard before others have their turn.
+const SAMPLES_AT_ONCE: usize = 256;
 /// How long a shutdown waits for HTTP answers that are under way.
 const SHUTDOWN: Duration = Duration::from_secs(2);
 
@@ -68,6 +70,7 @@ pub async fn run(options: Options) -> Result<()> {
         return Err(error);
     }
     daemon.keep();
+    let mut samples = daemon.listen()?;
     let (stop, stopped) = watch::channel(false);
     let server = tokio::spawn(http::serve(listener, Arc::clone(&daemon.state), stopped));
     tracing::info!(address = %listen, "serving /metrics");
@@ -94,6 +97,11 @@ pub async fn run(options: Options) -> Result<()> {
                     Change::Interfaces => daemon.reconcile().await,
                     Change::Filters => daemon.mend().await,
                 });
+            }
+            ready = samples.ready() => {
+                ready.context("waiting for samples")?;
+                samples.drain(SAMPLES_AT_ONCE, |sample| daemon.hear(sample)).context("reading samples")?;
+                daemon.show_heard();
             }
             _ = look.tick() => {
                 daemon.check_in_place()?;

@@ -5,7 +5,7 @@ use super::{ABOUT_MAX, About};
 
 impl About {
     /// What is known, and from the other what is not.
-    pub(super) fn or(self, other: Self) -> Self {
+    pub(crate) fn or(self, other: Self) -> Self {
         Self {
             agent: self.agent.or(other.agent),
             coin: self.coin.or(other.coin),

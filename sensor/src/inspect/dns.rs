@@ -13,7 +13,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-mod written;
+pub(crate) mod written;
 
 use domain::base::iana::Class;
 use domain::base::{self, ParsedName, Question};

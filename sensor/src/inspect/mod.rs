@@ -9,7 +9,7 @@ pub mod dns;
 pub mod getwork;
 mod json;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 pub mod stratum;
 pub mod tls;
 

@@ -254,6 +254,11 @@ pub fn work() -> Vec<Sample> {
         )
         .getwork(),
         pool(
+            "a template that goes on with transactions",
+            r#"{"result":{"capabilities":["proposal"],"version":536870912,"previousblockhash":"<hash>","transactions":[{"data":"5eed","depends":[]}],"coinbasevalue":312500000},"error":null,"id":0}"#,
+        )
+        .getwork(),
+        pool(
             "a Monero daemon's template",
             r#"{"id":1,"jsonrpc":"2.0","result":{"blockhashing_blob":"<blob>","blocktemplate_blob":"<header>","difficulty":61043624293,"status":"OK"}}"#,
         )

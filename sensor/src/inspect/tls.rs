@@ -8,7 +8,7 @@ mod handshake;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-mod written;
+pub(crate) mod written;
 
 use super::Payload;
 use super::dns::{NAME_MAX, Name};

@@ -5,6 +5,7 @@ mod family;
 mod interfaces;
 mod own;
 mod programs;
+mod recognition;
 mod traffic;
 mod watchlists;
 
@@ -24,8 +25,9 @@ const PROCESS_BYTES: usize = 4096;
 /// What it collects, by the label value of `poolwatch_collector_*`.
 type Collector = (&'static str, fn(&State) -> Result<Vec<Family>>);
 
-const COLLECTORS: [Collector; 5] = [
+const COLLECTORS: [Collector; 6] = [
     ("traffic", traffic::collect),
+    ("recognition", recognition::collect),
     ("interfaces", interfaces::collect),
     ("watchlists", watchlists::collect),
     ("own", own::collect),

@@ -1,10 +1,11 @@
-//! The sensor about itself: what it could not read or count, how full its maps are, and which
+//! The sensor about itself: what it could not read, count or look at, how full its maps are, and which
 //! build it is.
 
 use anyhow::Result;
-use sensor_ebpf::abi::{Uncounted, Undecoded, map};
+use sensor_ebpf::abi::{SampleKind, Uncounted, Undecoded, Unsampled, capacity, map};
 
 use super::family::{Family, counter, gauge};
+use crate::events::Dropped;
 use crate::state::State;
 
 pub(super) fn collect(state: &State) -> Result<Vec<Family>> {
@@ -25,10 +26,23 @@ pub(super) fn collect(state: &State) -> Result<Vec<Family>> {
         counter("poolwatch_flows_evicted_total", "Flows pushed out of the table before they ended.");
     evicted.count(&[], state.flows.get().evicted);
 
+    let mut unsampled =
+        counter("poolwatch_samples_dropped_total", "Payloads that were to be inspected and were not.");
+    for kind in SampleKind::ALL {
+        for reason in Unsampled::ALL {
+            let labels = [("kind", kind.name()), ("reason", reason.reason())];
+            unsampled.count(&labels, own.samples_dropped[kind as usize][reason as usize]);
+        }
+    }
+    let mut unwritten = counter("poolwatch_events_dropped_total", "Events that were not written.");
+    for reason in Dropped::ALL {
+        unwritten.count(&[("reason", reason.reason())], state.events_dropped.get(reason));
+    }
+
     let mut build = gauge("poolwatch_build_info", "The build that is running.");
     build.add(&[("version", env!("CARGO_PKG_VERSION")), ("revision", env!("POOLWATCH_REVISION"))], 1.0);
 
-    let mut families = vec![undecoded, uncounted, evicted, build];
+    let mut families = vec![undecoded, uncounted, evicted, unsampled, unwritten, build];
     families.extend(sizes(state));
     Ok(families)
 }
@@ -39,9 +53,12 @@ fn sizes(state: &State) -> [Family; 2] {
     let watched = state.watched.get();
     let sizes = watched.compiled;
     let limits = &state.limits;
+    let recognised = state.recognised.get();
     for (name, count, capacity) in [
         (map::TARGETS, watched.slots_taken as u64, limits.targets),
         (map::FLOWS, state.flows.get().entries, limits.flows),
+        (map::LEARNED, recognised.learned, capacity::LEARNED),
+        (map::JUDGED, recognised.judged, capacity::JUDGED),
         ("PREFIXES_V4", sizes.prefixes_v4 as u64, limits.prefixes),
         ("PREFIXES_V6", sizes.prefixes_v6 as u64, limits.prefixes),
         ("ENDPOINTS", sizes.endpoints as u64, limits.endpoints),

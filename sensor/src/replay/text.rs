@@ -2,6 +2,7 @@
 //!
 //! Nothing here is meant to be read by programs; they have JSON.
 
+use std::array;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::time::Duration;
@@ -9,13 +10,17 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-use super::report::{ByTwo, Flow, Reasons, Report, Summary, TargetCounts};
+use super::report::{ByTwo, Flow, Lookup, Reasons, Report, Summary, TargetCounts};
+use crate::verdict::Role;
 
 /// Writes the report of the capture of that name.
 pub fn write(out: &mut impl Write, capture: &str, report: &Report) -> io::Result<()> {
     writeln!(out, "{}", printable(capture))?;
     if !report.flows.is_empty() {
         write_table(out, FLOW_COLUMNS, report.flows.iter().map(flow_row))?;
+    }
+    if !report.lookups.is_empty() {
+        write_table(out, LOOKUP_COLUMNS, report.lookups.iter().map(lookup_row))?;
     }
     if !report.summary.targets.is_empty() {
         write_table(out, TARGET_COLUMNS, report.summary.targets.iter().map(target_row))?;
@@ -41,7 +46,8 @@ pub fn printable(text: &str) -> String {
 /// A heading, and whether numbers stand below it.
 type Column = (&'static str, bool);
 
-const FLOW_COLUMNS: [Column; 10] = [
+/// A role that is none, and what nobody said of itself, make no column.
+const FLOW_COLUMNS: [Column; 14] = [
     ("first seen (UTC)", false),
     ("lasted", true),
     ("source", false),
@@ -49,12 +55,17 @@ const FLOW_COLUMNS: [Column; 10] = [
     ("protocol", false),
     ("watchlist/target", false),
     ("signals", false),
+    ("role", false),
+    ("agent", false),
+    ("coin", false),
+    ("server name", false),
     ("packets", true),
     ("bytes", true),
     ("established", false),
 ];
 
-fn flow_row(flow: &Flow) -> [String; 10] {
+fn flow_row(flow: &Flow) -> [String; 14] {
+    let said = |said: &Option<String>| said.clone().unwrap_or_default();
     [
         date(flow.first_seen_ns),
         lasted(flow.last_seen_ns - flow.first_seen_ns),
@@ -63,9 +74,31 @@ fn flow_row(flow: &Flow) -> [String; 10] {
         flow.transport.to_owned(),
         format!("{}/{}", flow.watchlist, flow.target),
         flow.signals.join(","),
+        if flow.role == Role::None.name() { "" } else { flow.role }.to_owned(),
+        said(&flow.agent),
+        said(&flow.coin),
+        said(&flow.server_name),
         flow.packets.to_string(),
         flow.bytes.to_string(),
         if flow.established { "yes" } else { "no" }.to_owned(),
+    ]
+}
+
+const LOOKUP_COLUMNS: [Column; 5] = [
+    ("answered (UTC)", false),
+    ("client", false),
+    ("looked up", false),
+    ("result", false),
+    ("watchlist/target", false),
+];
+
+fn lookup_row(lookup: &Lookup) -> [String; 5] {
+    [
+        date(lookup.seen_ns),
+        lookup.client.to_string(),
+        lookup.query.clone(),
+        lookup.result.to_owned(),
+        format!("{}/{}", lookup.watchlist, lookup.target),
     ]
 }
 
@@ -135,7 +168,7 @@ fn lasted(nanoseconds: u64) -> String {
     format!("{:.3} s", Duration::from_nanos(nanoseconds).as_secs_f64())
 }
 
-/// Rows below their headings, each column as wide as its longest cell.
+/// Rows below their headings, each column as wide as its longest cell; without columns that are empty.
 fn write_table<const N: usize>(
     out: &mut impl Write,
     columns: [Column; N],
@@ -145,6 +178,7 @@ fn write_table<const N: usize>(
     let rows: Vec<[String; N]> =
         std::iter::once(headings).chain(rows.map(|row| row.map(|cell| printable(&cell)))).collect();
     let mut widths = [0; N];
+    let has_cells: [bool; N] = array::from_fn(|at| rows[1..].iter().any(|row| !row[at].is_empty()));
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
@@ -152,7 +186,8 @@ fn write_table<const N: usize>(
     }
     for row in &rows {
         let mut line = String::new();
-        for ((cell, width), (_, is_number)) in row.iter().zip(widths).zip(columns) {
+        let cells = row.iter().zip(widths).zip(columns).zip(has_cells).filter(|(_, has_cells)| *has_cells);
+        for (((cell, width), (_, is_number)), _) in cells {
             let _ =
                 if is_number { write!(line, "  {cell:>width$}") } else { write!(line, "  {cell:<width$}") };
         }

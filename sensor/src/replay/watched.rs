@@ -1,16 +1,19 @@
 //! The config's watchlists as replay asks for them: compiled as for the kernel, slots in the
 //! order of the config, and for each of them why an address concerns it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Lists, Target};
-use crate::config::Config;
+use crate::config::{Config, Inspect};
+use crate::verdict::Watching;
 use crate::watchlists::{Compiled, Watchlists};
 
 /// What is watched.
 pub struct Watched {
     compiled: Compiled,
+    watching: Watching,
+    inspect: Inspect,
     /// By slot.
     targets: Vec<Target>,
     /// Those that a target lists itself, with its slot.
@@ -27,12 +30,19 @@ impl Watched {
             targets.push(Target { watchlist: watchlist.to_owned(), target: target.to_owned() });
             u32::try_from(targets.len() - 1).ok()
         })?;
+        let slots: HashMap<(&str, &str), u32> = targets
+            .iter()
+            .map(|target| (target.watchlist.as_str(), target.target.as_str()))
+            .zip(0..)
+            .collect();
+        let watching = Watching::of(watchlists, |watchlist, target| slots.get(&(watchlist, target)).copied())
+            .map_err(|error| config.document.error_at_key(error.key(), error))?;
         let listed = watchlists.lists.iter().flat_map(|list| &list.targets);
         let endpoints = listed
             .zip(0..)
             .flat_map(|(target, slot)| target.endpoints.iter().map(move |entry| (entry.indicator, slot)))
             .collect();
-        Ok(Self { compiled, targets, endpoints })
+        Ok(Self { compiled, watching, inspect: config.inspect, targets, endpoints })
     }
 }
 
@@ -45,6 +55,14 @@ impl Lists for Watched {
 
     fn targets(&self) -> &[Target] {
         &self.targets
+    }
+
+    fn inspect(&self) -> Inspect {
+        self.inspect
+    }
+
+    fn watching(&self) -> &Watching {
+        &self.watching
     }
 
     /// Within a watchlist an endpoint beats a prefix, so what lists the endpoint was found by it.

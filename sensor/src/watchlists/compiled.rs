@@ -19,7 +19,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use sensor_ebpf::abi::{Address, EndpointKey, TARGETS_PER_PACKET, TargetSet, Version};
+use sensor_ebpf::abi::{Address, EndpointKey, FlowKey, TARGETS_PER_PACKET, TargetSet, Version};
 use sensor_ebpf::classify::Tables;
 use sensor_ebpf::ranges::{self, Found, Line};
 
@@ -31,7 +31,7 @@ use super::{Target, Watchlists};
 use crate::config::{Config, Limits};
 
 /// The tables of one generation.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Compiled {
     /// As [`sensor_ebpf::ranges`] lays them out.
     pub lines: Vec<Line>,
@@ -293,6 +293,10 @@ impl Tables for Compiled {
 
     /// Lists teach nothing; what the daemon learns is kept beside them.
     fn learned(&self, _: &EndpointKey) -> Option<TargetSet> {
+        None
+    }
+
+    fn judged(&self, _: &FlowKey) -> Option<TargetSet> {
         None
     }
 }

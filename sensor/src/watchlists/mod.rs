@@ -23,7 +23,7 @@ use std::time::SystemTime;
 use ipnet::IpNet;
 use time::Date;
 
-pub use crate::config::{Category, Kind};
+pub use crate::config::{Category, Kind, UNLISTED};
 pub use compiled::{CompileError, Compiled, DomainMatch, Domains, Entries, Matches, Sizes};
 pub use lookup::Match;
 pub use pool::{Pool, Status};

@@ -7,6 +7,7 @@ pub mod server;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,9 +16,12 @@ use sensor::bpf::attach::Hook;
 use sensor::clock::now_ns;
 use sensor::config::Config;
 use sensor::flows::{TargetFlows, View};
+use sensor::inspect::{About, Signal};
+use sensor::recognition::Recognised;
 use sensor::state::{Cost, Interfaces, Kernel, Reload, Shared, Slot, Standing, State, Watched};
+use sensor::verdict::{Detection, Role};
 use sensor::watchlists::{Compiled, Watchlists};
-use sensor_ebpf::abi::{Own, Totals};
+use sensor_ebpf::abi::{Address, Findings, FlowKey, Own, TargetSet, Totals, Transport, Version};
 
 const CONFIG: &str = r#"
 interfaces = ["eth0", "wg*", "ppp0", "tun0"]
@@ -103,7 +107,14 @@ pub fn busy() -> Told {
     let cost = |program, runs| Cost { program, runs, time: Duration::from_micros(1500) };
     Told {
         totals: [(STAR_KP, everything), (OFFICE, one_scan), (RETIRED, everything)].into(),
-        own: Own { undecoded: [1, 2, 3, 4, 5, 6, 0, 0], uncounted: [7, 8, 9, 0], ..Own::default() },
+        own: Own {
+            undecoded: [1, 2, 3, 4, 5, 6, 0, 0],
+            uncounted: [7, 8, 9, 0],
+            samples_dropped: std::array::from_fn(|kind| {
+                std::array::from_fn(|reason| 40 + 4 * kind as u64 + reason as u64)
+            }),
+            ..Own::default()
+        },
         costs: vec![cost("poolwatch_in", 3000), cost("poolwatch_out", 0)],
         unreadable: Vec::new(),
     }
@@ -113,6 +124,42 @@ pub fn busy() -> Told {
 pub fn flows() -> View {
     let some = TargetFlows { flows: [[1, 2], [3, 4], [0, 6]], peers: 8 };
     View { targets: [(STAR_KP, some.clone()), (RETIRED, some)].into(), entries: 17, evicted: 29 }
+}
+
+/// What was recognised on it: a session to either side, and one that is gone.
+pub fn recognised() -> Recognised {
+    let everything = Findings { detections: [71, 72, 73, 0], answers: [74, 75, 76, 77] };
+    let key = FlowKey {
+        remote: Address::from_ip(IpAddr::from([175, 45, 176, 9])).0,
+        local: Address::from_ip(IpAddr::from([192, 0, 2, 10])).0,
+        remote_port: 3333,
+        local_port: 50_000,
+        transport: Transport::Tcp as u8,
+        version: Version::V4 as u8,
+        reserved: 0,
+    };
+    let about =
+        About { agent: Some("XMRig/6.26.0".to_owned()), coin: Some("rx/0".to_owned()), ..About::default() };
+    let detection = Detection {
+        key,
+        targets: TargetSet::of([STAR_KP, OFFICE]).expect("two slots"),
+        signal: Signal::Stratum,
+        role: Role::Miner,
+        about,
+        server_name: None,
+        interface: 2,
+        at_ns: now_ns(),
+    };
+    let mut signals = [0; 16];
+    signals[..3].copy_from_slice(&[81, 82, 83]);
+    Recognised {
+        findings: [(STAR_KP, everything), (RETIRED, everything)].into(),
+        signals,
+        sessions: [((STAR_KP, Role::Miner as u8), 61), ((OFFICE, Role::Pool as u8), 62)].into(),
+        recent: [detection].into(),
+        learned: 63,
+        judged: 64,
+    }
 }
 
 /// An interface of each standing.
@@ -141,6 +188,8 @@ pub fn state(kernel: impl Kernel + 'static, interfaces: Interfaces, flows: View)
         watched: Shared::new(watched),
         interfaces: Shared::new(interfaces),
         flows: Shared::new(flows),
+        recognised: Shared::default(),
+        events_dropped: Arc::default(),
         reattached: Shared::new(31),
         reload: Shared::new(Reload { successful: false, succeeded_at: at(RELOADED_S) }),
     }

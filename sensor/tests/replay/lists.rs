@@ -3,8 +3,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use sensor::config::Inspect;
 use sensor::replay::{Lists, Target};
-use sensor_ebpf::abi::{Address, EndpointKey, TargetSet, Version};
+use sensor::verdict::Watching;
+use sensor_ebpf::abi::{Address, EndpointKey, FlowKey, TargetSet, Version};
 use sensor_ebpf::classify::Tables;
 use sensor_ebpf::ranges::Found;
 
@@ -14,6 +16,8 @@ pub(super) struct Watched {
     targets: Vec<Target>,
     /// Address, port of an endpoint, slot.
     indicators: Vec<(IpAddr, Option<u16>, u32)>,
+    /// No names, and no exceptions.
+    watching: Watching,
 }
 
 impl Watched {
@@ -76,6 +80,10 @@ impl Tables for Watched {
     fn learned(&self, _: &EndpointKey) -> Option<TargetSet> {
         None
     }
+
+    fn judged(&self, _: &FlowKey) -> Option<TargetSet> {
+        None
+    }
 }
 
 impl Lists for Watched {
@@ -87,6 +95,14 @@ impl Lists for Watched {
 
     fn targets(&self) -> &[Target] {
         &self.targets
+    }
+
+    fn inspect(&self) -> Inspect {
+        Inspect::default()
+    }
+
+    fn watching(&self) -> &Watching {
+        &self.watching
     }
 
     fn signal(&self, slot: u32, address: IpAddr, port: u16) -> &'static str {

@@ -9,7 +9,9 @@ mod connections;
 mod files;
 mod hostile;
 mod lists;
+mod names;
 mod packets;
+mod sessions;
 
 use lists::Watched;
 use sensor::replay::replay;

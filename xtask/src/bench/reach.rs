@@ -69,6 +69,8 @@ const TARGETS: &[Target] = &[
     at_most("/metrics with 300 targets", 10.0, "ms", &["scrape/latency/poolwatch/300"]),
     at_most("/metrics with 1,000 targets", 40.0, "ms", &["scrape/latency/poolwatch/1000"]),
     at_least("replay against ndpiReader, packets a second", 3.0, "times", &["replay/ratio/poolwatch"]),
+    at_least("samples that say nothing, a second and core", 300_000.0, "samples/s",
+        &["inspect/json/poolwatch", "inspect/http/poolwatch", "inspect/tls/poolwatch", "inspect/dns_query/poolwatch"]),
 ];
 
 /// What became of a target.

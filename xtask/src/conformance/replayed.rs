@@ -10,6 +10,7 @@ use crate::cargo;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Replayed {
     pub(super) flows: Vec<Value>,
+    pub(super) lookups: Vec<Value>,
     pub(super) summary: Option<Value>,
     /// Its complaint.
     pub(super) error: Option<String>,
@@ -48,6 +49,7 @@ fn sort(json: &str, files: &[&Path]) -> Result<Vec<Replayed>> {
             .with_context(|| format!("no such capture: {line}"))?;
         match object["type"].as_str() {
             Some("flow") => all[at].flows.push(object),
+            Some("lookup") => all[at].lookups.push(object),
             Some("summary") => all[at].summary = Some(object),
             _ => {}
         }
@@ -62,11 +64,12 @@ mod tests {
     #[test]
     fn each_line_goes_to_its_file_by_base_name_or_by_path() {
         let json = "{\"type\":\"flow\",\"capture\":\"one.pcap\"}\n\
+                    {\"type\":\"lookup\",\"capture\":\"one.pcap\"}\n\
                     {\"type\":\"summary\",\"capture\":\"one.pcap\",\"packets\":1}\n\
                     {\"type\":\"summary\",\"capture\":\"/b/two.pcap\",\"packets\":2}\n";
         let files = ["/a/one.pcap", "/a/two.pcap", "/b/two.pcap"].map(Path::new);
         let all = sort(json, &files).unwrap();
-        assert_eq!(all[0].flows.len(), 1);
+        assert_eq!((all[0].flows.len(), all[0].lookups.len()), (1, 1));
         let packets: Vec<_> =
             all.iter().map(|one| one.summary.as_ref().map(|it| it["packets"].as_u64())).collect();
         assert_eq!(packets, [Some(Some(1)), None, Some(Some(2))]);

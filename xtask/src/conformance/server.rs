@@ -213,7 +213,7 @@ mod tests {
                   "bytes": { "egress": { "tcp": 150 }, "ingress": { "tcp": 50 } } },
                 { "watchlist": "address", "packets": { "egress": { "tcp": 9 } }, "bytes": {} },
             ] })),
-            error: None,
+            ..Replayed::default()
         };
         let expected = Count { packets: 4, bytes: 200 };
         assert_eq!(flows(&replayed, ("tcp", SERVER.parse().unwrap())), expected);

@@ -3,7 +3,7 @@
 
 use std::{path::Path, process::Command};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::{
     Bench,
@@ -14,9 +14,7 @@ use crate::cargo;
 
 /// Prints the table, and returns how many captures differ.
 pub(super) fn compare(bench: &Bench) -> Result<usize> {
-    // Of an empty file everything is the default.
-    let config = bench.place.join("default.toml");
-    std::fs::write(&config, "").with_context(|| format!("cannot write {}", config.display()))?;
+    let config = bench.defaults()?;
     let files: Vec<&Path> = bench.captures.iter().map(|capture| capture.path.as_path()).collect();
     let all = replay(&bench.sensor, &config, &files)?;
     let mut rows = Vec::new();

@@ -11,6 +11,7 @@ const COUNT: &str = "sensor-ebpf/src/count.rs";
 const FLOW: &str = "sensor-ebpf/src/flow.rs";
 const HEADERS: &str = "sensor-ebpf/src/headers.rs";
 const RANGES: &str = "sensor-ebpf/src/ranges.rs";
+const SAMPLE: &str = "sensor-ebpf/src/sample.rs";
 const TRANSPORT: &str = "sensor-ebpf/src/headers/transport.rs";
 
 pub(super) const FAULTS: &[Fault] = &[
@@ -89,8 +90,14 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         breaks: "what was learned of an address beats an endpoint on it",
         file: CLASSIFY,
-        find: "listed.is_endpoint || !tables.may_know(&remote)",
-        replace: "!tables.may_know(&remote)",
+        find: "if listed.is_endpoint {",
+        replace: "if listed.is_endpoint && flow.is_none() {",
+    },
+    Fault {
+        breaks: "what a connection said itself is not asked for",
+        file: CLASSIFY,
+        find: "if let Some(found) = tables.judged(flow) {",
+        replace: "if let Some(found) = tables.judged(flow).filter(|_| flow.remote_port == 0) {",
     },
     Fault {
         breaks: "a search gives up before the last level",
@@ -169,5 +176,71 @@ pub(super) const FAULTS: &[Fault] = &[
         file: COUNT,
         find: "own.uncounted[reason as usize & 3] += 1;",
         replace: "own.uncounted[reason as usize & 3] += 0;",
+    },
+    Fault {
+        breaks: "a line is continued once too often",
+        file: SAMPLE,
+        find: "const SEGMENTS_MAX: u8 = 4;",
+        replace: "const SEGMENTS_MAX: u8 = 5;",
+    },
+    Fault {
+        breaks: "a SYN's own number is its payload's",
+        file: SAMPLE,
+        find: "let opens = u32::from(seen.segment.flags & SYN != 0);",
+        replace: "let opens = 0;",
+    },
+    Fault {
+        breaks: "a new connection on the same ports is the old one",
+        file: SAMPLE,
+        find: "*stream = NEW;",
+        replace: "let _ = &mut stream;",
+    },
+    Fault {
+        breaks: "any segment of the side continues what is open",
+        file: SAMPLE,
+        find: "if stream.wanted[side] > 0 && stream.next[side] == seen.sequence {",
+        replace: "if stream.wanted[side] > 0 {",
+    },
+    Fault {
+        breaks: "a continuation takes a sample of its own",
+        file: SAMPLE,
+        find: "if !continues && taken {",
+        replace: "if taken {",
+    },
+    Fault {
+        breaks: "what the ninth sample would have been is not counted",
+        file: SAMPLE,
+        find: "return drop_sample(kind, Unsampled::Stream, sampler);",
+        replace: "return;",
+    },
+    Fault {
+        breaks: "a header without its end is complete",
+        file: SAMPLE,
+        find: "SampleKind::Http => last == EMPTY_LINE",
+        replace: "SampleKind::Http => last != EMPTY_LINE",
+    },
+    Fault {
+        breaks: "a text longer than its sample goes on",
+        file: SAMPLE,
+        find: "if seen.payload_len > SAMPLE_TEXT_MAX as u32 {",
+        replace: "if false {",
+    },
+    Fault {
+        breaks: "what others ask of this host's port 53 is DNS",
+        file: SAMPLE,
+        find: "} else if key.remote_port == DNS_PORT {",
+        replace: "} else if key.remote_port == DNS_PORT || key.local_port == DNS_PORT {",
+    },
+    Fault {
+        breaks: "a hello ends with its first record",
+        file: SAMPLE,
+        find: "let whole = if record > message { record } else { message };",
+        replace: "let whole = record; let _ = message;",
+    },
+    Fault {
+        breaks: "a short payload is compared with what is not there",
+        file: SAMPLE,
+        find: "let present = u64::MAX >> (64 - 8 * len.clamp(1, 8));",
+        replace: "let present = u64::MAX; let _ = len;",
     },
 ];

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sensor::config::{Category, Limits};
 use sensor::watchlists::{Compiled, Confidence, Entry, Target, Watchlist, Watchlists};
-use sensor_ebpf::abi::{Address, TargetSet};
+use sensor_ebpf::abi::{Address, FlowKey, TargetSet};
 use sensor_ebpf::classify::{Tables, targets};
 
 use super::trial::ROUND;
@@ -121,7 +121,10 @@ impl Listed {
     /// What the tables would say is what the case says.
     fn check(&self, to: To, address: IpAddr) -> Result<()> {
         let (remote, version) = Address::from_ip(address);
-        let found = targets(version, remote, Some(PORT), &self.compiled);
+        let (remote_port, local_port) = (PORT, 0);
+        let local = Address::default();
+        let flow = FlowKey { remote, local, remote_port, local_port, transport: 0, version: 0, reserved: 0 };
+        let found = targets(version, remote, Some(&flow), &self.compiled);
         let wanted = match to {
             To::Prefix => TargetSet::of([PREFIXES]),
             To::Endpoint => TargetSet::of([ENDPOINTS]),

@@ -63,6 +63,8 @@ impl Counted {
             interfaces: Shared::new(Interfaces::default()),
             flows: Shared::new(view),
             reattached: Shared::new(0),
+            recognised: Shared::default(),
+            events_dropped: Arc::default(),
             reload: Shared::new(Reload { successful: true, succeeded_at: SystemTime::now() }),
         };
         Ok(Self { state, targets, tables, _feeds: directory })

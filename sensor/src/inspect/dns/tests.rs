@@ -1,4 +1,6 @@
 //! What messages of all sorts say, sound and wrong, whole and cut off.
+//!
+//! tidy: long because messages sound and broken stand in tables, to be read as one.
 
 use proptest::prelude::*;
 

@@ -8,6 +8,8 @@ use crate::inspect::{Mining, Signal, Speaker, Weight, Work, about};
 
 /// A block header, the shortest thing that `getwork` gives out.
 const HEADER_BYTES: usize = 80;
+/// What Monero's miners hash: the shortest block header, a Merkle root, a number of transactions.
+const HASHING_BYTES: usize = 76;
 /// What a hash has to stay below.
 const TARGET_BYTES: usize = 32;
 
@@ -29,8 +31,9 @@ struct Header {
 /// What `getblocktemplate` answers.
 #[derive(Default)]
 struct Template {
-    /// The transaction that pays the miner, or how much it may pay.
-    has_coinbase: bool,
+    /// The transaction that pays the miner, how much it may pay, or the others of the block, which are
+    /// so many that a sample holds nothing behind them.
+    has_contents: bool,
     has_previous: bool,
     is_monero: bool,
 }
@@ -50,12 +53,17 @@ impl<'a> Listener<'a> for Message<'a> {
                 self.header.has_target = target.is_hex(TARGET_BYTES);
             }
             ([Step::Result, Step::CoinbaseTxn], Value::Object)
-            | ([Step::Result, Step::CoinbaseValue], Value::Number) => self.template.has_coinbase = true,
+            | ([Step::Result, Step::CoinbaseValue], Value::Number)
+            | ([Step::Result, Step::Transactions], Value::Array) => self.template.has_contents = true,
             ([Step::Result, Step::PreviousBlockHash], Value::Text(hash)) => {
                 self.template.has_previous = hash.is_hex(TARGET_BYTES);
             }
             ([Step::Result, Step::BlockTemplateBlob], Value::Text(blob)) => {
-                self.template.is_monero = blob.is_hex(HEADER_BYTES);
+                self.template.is_monero |= blob.is_hex(HEADER_BYTES);
+            }
+            // Comes first, and the other is longer than a sample.
+            ([Step::Result, Step::BlockHashingBlob], Value::Text(blob)) => {
+                self.template.is_monero |= blob.is_hex(HASHING_BYTES);
             }
             _ => {}
         }
@@ -66,7 +74,7 @@ impl Message<'_> {
     pub fn conclude(&self) -> Option<Mining> {
         let (header, template) = (&self.header, &self.template);
         let is_work = header.has_data && header.has_target
-            || template.has_previous && template.has_coinbase
+            || template.has_previous && template.has_contents
             || template.is_monero;
         let speaker = match self.is_asking {
             Some(true) => Speaker::Miner,

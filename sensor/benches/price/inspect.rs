@@ -1,0 +1,167 @@
+//! What the daemon takes to look at a sample that says nothing, which is nearly every one: from the ring's
+//! bytes to a verdict, with the built-in lists, on one CPU. And that it allocates nothing for it.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use sensor::config::Config;
+use sensor::verdict::{Sample, Verdicts, Watching, World};
+use sensor::watchlists::Watchlists;
+use sensor_ebpf::abi::{
+    Address, Direction, EndpointKey, FlowKey, Judged, Learned, SampleHeader, SampleKind, Side, TargetSet,
+    Transport, Version,
+};
+use sensor_ebpf::classify::Tables;
+use sensor_ebpf::ranges::Found;
+
+use super::Plan;
+use super::figure::{About, Report};
+use super::scrape::allocations;
+
+/// Samples between two readings of the clock.
+const BATCH: u32 = 20_000;
+
+pub fn measure(plan: &Plan, report: &mut Report) -> Result<()> {
+    let lists = Watchlists::load(&Config::load(None)?)?;
+    let names: Vec<_> = lists
+        .lists
+        .iter()
+        .flat_map(|list| list.targets.iter().map(move |target| (list.name.as_str(), target.name.as_str())))
+        .collect();
+    let slot_of =
+        |list: &str, target: &str| u32::try_from(names.iter().position(|name| *name == (list, target))?).ok();
+    let watching = Watching::of(&lists, slot_of).context("the built-in lists")?;
+    for (key, what, kind, payload) in negatives() {
+        let sample = sample(kind, &payload);
+        let mut verdicts = Verdicts::new(true);
+        let mut hear = |number: u32| {
+            let mut sample = sample;
+            // Each of another connection.
+            sample.header.key.local_port = u16::try_from(number % 60_000).unwrap_or(0);
+            verdicts.hear(black_box(&sample), &watching, &mut Nobody, &mut |_| {});
+        };
+        (0..BATCH * 4).for_each(&mut hear);
+        let runs = (0..plan.runs).map(|_| {
+            let begun = Instant::now();
+            (0..BATCH).for_each(&mut hear);
+            f64::from(BATCH) / begun.elapsed().as_secs_f64()
+        });
+        let runs: Vec<f64> = runs.collect();
+        report.add(&about(key, what, "samples/s"), &runs);
+        let ((), allocated) = allocations::counted(|| (0..BATCH).for_each(&mut hear));
+        report.judge(&format!("allocations for {BATCH} samples, {what}"), allocated, "allocations", 0);
+    }
+    Ok(())
+}
+
+fn about(key: &'static str, what: &'static str, unit: &'static str) -> About<'static> {
+    About { part: "inspect", key, what, subject: "poolwatch", prefixes: None, unit }
+}
+
+/// What samples there are that say nothing of mining and name nobody.
+fn negatives() -> [(&'static str, &'static str, SampleKind, Vec<u8>); 5] {
+    let parameters = "\"0x5f5e100\",".repeat(18);
+    let json = format!(
+        "{{\"jsonrpc\":\"2.0\",\"id\":4711,\"method\":\"eth_getLogs\",\"params\":[{parameters}\"latest\"]}}\n"
+    );
+    let headers = "Accept: text/html,application/xhtml+xml\r\nCookie: session=0123456789abcdef\r\n".repeat(3);
+    let get = format!("GET /index.html HTTP/1.1\r\nHost: www.example.org\r\n{headers}\r\n");
+    [
+        ("json", "JSON of 300 bytes", SampleKind::Json, json.into_bytes()),
+        ("http", "an HTTP request", SampleKind::Http, get.into_bytes()),
+        ("tls", "a TLS hello of 1,700 bytes", SampleKind::Tls, hello("www.example.org")),
+        ("dns_query", "a DNS query", SampleKind::Dns, query("www.example.org")),
+        ("garbage", "JSON that is none", SampleKind::Json, [b"{".repeat(100), vec![0xff; 200]].concat()),
+    ]
+}
+
+/// A `ClientHello` whose key share is a post-quantum one, before the name (RFC 8446, 4.1.2).
+fn hello(name: &str) -> Vec<u8> {
+    let framed =
+        |bytes: Vec<u8>| [u16::try_from(bytes.len()).unwrap_or(0).to_be_bytes().to_vec(), bytes].concat();
+    let extension = |kind: u16, body: Vec<u8>| [kind.to_be_bytes().to_vec(), framed(body)].concat();
+    let server_name = framed([vec![0], framed(name.as_bytes().to_vec())].concat());
+    let key_share = framed([vec![0x11, 0xec], framed(vec![7; 1216])].concat());
+    let extensions =
+        framed([extension(51, key_share), extension(21, vec![0; 300]), extension(0, server_name)].concat());
+    let body = [vec![3, 3], vec![5; 32], vec![0], framed(vec![0x13, 1]), vec![1, 0], extensions].concat();
+    let length = u32::try_from(body.len()).unwrap_or(0).to_be_bytes();
+    let handshake = [vec![1], length[1..].to_vec(), body].concat();
+    [vec![0x16, 3, 1], framed(handshake)].concat()
+}
+
+/// An A query (RFC 1035, 4.1).
+fn query(name: &str) -> Vec<u8> {
+    let mut query = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.split('.') {
+        query.push(u8::try_from(label.len()).unwrap_or(0));
+        query.extend(label.as_bytes());
+    }
+    query.extend([0, 0, 1, 0, 1]);
+    query
+}
+
+fn sample(kind: SampleKind, payload: &[u8]) -> Sample<'_> {
+    let is_dns = kind == SampleKind::Dns;
+    let key = FlowKey {
+        remote: Address::v4(0x0100_0002),
+        local: Address::v4(0x0100_0001),
+        remote_port: if is_dns { 53 } else { 8080 },
+        local_port: 50_000,
+        transport: if is_dns { Transport::Udp } else { Transport::Tcp } as u8,
+        version: Version::V4 as u8,
+        reserved: 0,
+    };
+    let header = SampleHeader {
+        at_ns: 1,
+        key,
+        targets: TargetSet::EMPTY,
+        sequence: 1,
+        payload: u32::try_from(payload.len()).unwrap_or(0),
+        captured: u16::try_from(payload.len()).unwrap_or(0),
+        kind: kind as u8,
+        direction: Direction::Egress as u8,
+        interface: 2,
+    };
+    Sample { header, payload }
+}
+
+/// Nothing is listed, and nothing was learned.
+struct Nobody;
+
+impl Tables for Nobody {
+    fn covers(&self, _: Version, _: &Address) -> bool {
+        false
+    }
+
+    fn listed(&self, _: Version, _: &Address, _: Option<u16>) -> Found {
+        Found::NOTHING
+    }
+
+    fn may_know(&self, _: &Address) -> bool {
+        false
+    }
+
+    fn learned(&self, _: &EndpointKey) -> Option<TargetSet> {
+        None
+    }
+
+    fn judged(&self, _: &FlowKey) -> Option<TargetSet> {
+        None
+    }
+}
+
+impl World for Nobody {
+    fn learn(&mut self, _: EndpointKey, _: Learned) {}
+
+    fn judge(&mut self, _: FlowKey, _: Judged) {}
+
+    fn judgement(&self, _: &FlowKey) -> Option<Judged> {
+        None
+    }
+
+    fn opened(&self, _: &FlowKey) -> Option<(u64, Option<Side>)> {
+        None
+    }
+}

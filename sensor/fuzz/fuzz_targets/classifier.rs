@@ -1,0 +1,7 @@
+//! Frames through the classifier and the sampler. Only calls what the property tests call as well.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(init: poolwatch_fuzz::write_seeds("classifier"), |bytes: &[u8]| {
+    poolwatch_fuzz::entries::classifier(bytes);
+});

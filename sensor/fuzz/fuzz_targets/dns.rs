@@ -1,0 +1,7 @@
+//! DNS messages, by themselves and in a stream. Only calls what the property tests call as well.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(init: poolwatch_fuzz::write_seeds("dns"), |bytes: &[u8]| {
+    poolwatch_fuzz::entries::dns(bytes);
+});

@@ -1,0 +1,7 @@
+//! HTTP requests and responses of miners and pools. Only calls what the property tests call as well.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(init: poolwatch_fuzz::write_seeds("http"), |bytes: &[u8]| {
+    poolwatch_fuzz::entries::http(bytes);
+});

@@ -1,0 +1,7 @@
+//! Feed files. Only calls what the property tests call as well.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(init: poolwatch_fuzz::write_seeds("lists"), |bytes: &[u8]| {
+    poolwatch_fuzz::entries::lists(bytes);
+});

@@ -1,0 +1,73 @@
+//! Config and lists are read again: on SIGHUP, and when a feed file has changed and is left alone.
+
+use std::time::SystemTime;
+
+use anyhow::{Result, anyhow};
+
+use super::Daemon;
+use super::compile::compile;
+use crate::config::Config;
+use crate::feeds::Feeds;
+use crate::state::{Reload, Watched};
+use crate::watchlists::Watchlists;
+
+/// So many looks at a feed that is being written to are a failed reload.
+const LOOKS_IN_VAIN_MAX: u32 = 12;
+
+impl Daemon {
+    /// Reads config and lists again and watches what they say now; whatever is wrong with them
+    /// leaves everything as it was. Interfaces, limits, pins and addresses are read at start only.
+    pub fn reload(&mut self) {
+        let read = self.read_and_compile();
+        self.take_over(read);
+    }
+
+    fn take_over(&mut self, read: Result<Watched>) {
+        self.looks_in_vain = 0;
+        match read {
+            Ok(watched) => {
+                tracing::info!(targets = watched.slots.len(), "reloaded");
+                self.show_carried();
+                self.state.watched.set(watched);
+                self.state.reload.set(Reload { successful: true, succeeded_at: SystemTime::now() });
+            }
+            Err(error) => {
+                tracing::error!("reload failed, the old config stays: {error:#}");
+                let before = *self.state.reload.get();
+                self.state.reload.set(Reload { successful: false, ..before });
+            }
+        }
+    }
+
+    fn read_and_compile(&mut self) -> Result<Watched> {
+        let config = Config::load(self.config_path.as_deref())?;
+        // As they are before they are read: what changes meanwhile is a change.
+        self.feeds = Feeds::of(&config);
+        for key in self.config.read_at_start(&config) {
+            tracing::warn!(key, "changed in the config; it takes effect at the next start");
+        }
+        let config = Config { limits: self.state.limits.clone(), ..config };
+        let lists = Watchlists::load(&config)?;
+        self.feeds.ensure_unchanged()?;
+        let watched = compile(&mut self.tables, &mut self.recognition, lists, &config)?;
+        self.tables.inspect(config.inspect)?;
+        Ok(watched)
+    }
+
+    /// Reloads when a feed file is not what it was, and no one is writing to it any more. One that
+    /// is never left alone would keep all lists old, which must show.
+    pub fn reload_changed_feeds(&mut self) {
+        if !self.feeds.have_changed() {
+            return;
+        }
+        let Some(path) = self.feeds.restless() else {
+            tracing::info!("a feed file changed");
+            return self.reload();
+        };
+        self.looks_in_vain += 1;
+        if self.looks_in_vain == LOOKS_IN_VAIN_MAX {
+            let error = anyhow!("{}: it is being written to all the time", path.display());
+            self.take_over(Err(error));
+        }
+    }
+}

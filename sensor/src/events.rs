@@ -1,0 +1,254 @@
+//! Events: a JSON object a line, in the names of the Elastic Common Schema (ECS 8.11), for each
+//! detection and each answer to a query for a watched name, once for every target that it concerns.
+//!
+//! Text from the wire gets into them only where it was checked or bounded, and JSON escapes it; payload
+//! never does. Writing is another thread's: who does not keep up loses events, not the daemon its time,
+//! and each lost one is counted.
+
+use std::collections::HashMap;
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use sensor_ebpf::abi::{FlowKey, Side, Transport, Version};
+use serde::Serialize;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::mpsc;
+
+use crate::clock::boot_at;
+use crate::config::{self, Output};
+use crate::verdict::{Answer, Detection, Role};
+
+/// Lines that wait to be written.
+const QUEUE_MAX: usize = 1024;
+/// Events of one target at once, and a second after that.
+const BURST: f64 = 20.0;
+const A_SECOND: f64 = 1.0;
+
+const ECS_VERSION: &str = "8.11.0";
+
+/// Why an event was not written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dropped {
+    /// Whoever takes the output is slow.
+    Slow = 0,
+    /// It could not be written: a full disk, a closed pipe.
+    Output = 1,
+    /// Its target has had its share.
+    Rate = 2,
+}
+
+impl Dropped {
+    pub const ALL: [Self; 3] = [Self::Slow, Self::Output, Self::Rate];
+
+    /// The label value of `poolwatch_events_dropped_total`.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Slow => "slow",
+            Self::Output => "output",
+            Self::Rate => "rate",
+        }
+    }
+}
+
+/// By [`Dropped`].
+#[derive(Debug, Default)]
+pub struct Counts([AtomicU64; 3]);
+
+impl Counts {
+    /// Goes on from what was counted before.
+    pub fn set(&self, counted: &[u64]) {
+        for (mine, counted) in self.0.iter().zip(counted) {
+            mine.store(*counted, Ordering::Relaxed);
+        }
+    }
+
+    pub fn get(&self, reason: Dropped) -> u64 {
+        self.0[reason as usize].load(Ordering::Relaxed)
+    }
+
+    fn add(&self, reason: Dropped) {
+        self.0[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Where an event belongs.
+#[derive(Clone, Copy, Debug)]
+pub struct Concerned<'a> {
+    pub watchlist: &'a str,
+    pub target: &'a str,
+    /// The indicator by which the target was found, where it is a domain.
+    pub domain: Option<&'a str>,
+}
+
+/// The writing end.
+pub struct Events {
+    lines: Option<mpsc::Sender<String>>,
+    pub dropped: Arc<Counts>,
+    /// What each target may still say, and since when; by watchlist and target.
+    shares: HashMap<(String, String), (f64, u64)>,
+    host: String,
+    with_wallets: bool,
+}
+
+impl Events {
+    /// Starts the thread that writes. It ends when this is dropped and all is written.
+    pub fn new(config: &config::Events, dropped: Arc<Counts>) -> Self {
+        let lines = (config.output != Output::None).then(|| {
+            let (sender, receiver) = mpsc::channel(QUEUE_MAX);
+            let (output, dropped) = (config.output.clone(), Arc::clone(&dropped));
+            tokio::task::spawn_blocking(move || write_all(receiver, &output, &dropped));
+            sender
+        });
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Self { lines, dropped, shares: HashMap::new(), host, with_wallets: config.wallets }
+    }
+
+    /// `initiator`: who opened the connection, where that is known.
+    pub fn detection(
+        &mut self,
+        found: &Detection,
+        concerned: Concerned<'_>,
+        initiator: Option<Side>,
+        interface: Option<&str>,
+    ) {
+        // Miners open their connections, and so does who sends a hello.
+        let opener = if found.role == Role::Pool { Side::Remote } else { Side::Local };
+        let about = &found.about;
+        let mut event = self.event("alert", "detection", found.at_ns, concerned);
+        add_network(&mut event, &found.key, initiator.unwrap_or(opener), interface);
+        event["rule"] = json!({ "name": found.signal.name() });
+        event["threat"] = if let Some(name) = &found.server_name {
+            indicator("domain-name", &[("name", json!(concerned.domain.unwrap_or(name)))])
+        } else {
+            let remote = remote_ip(&found.key);
+            let kind = if remote.is_ipv4() { "ipv4-addr" } else { "ipv6-addr" };
+            indicator(kind, &[("ip", json!(remote)), ("port", json!(found.key.remote_port))])
+        };
+        let tls = |name| json!({ "client": { "server_name": name } });
+        add(&mut event, "tls", found.server_name.as_ref().map(tls));
+        let poolwatch = &mut event["poolwatch"];
+        poolwatch["role"] = json!(found.role.name());
+        add(poolwatch, "agent", about.agent.as_ref());
+        add(poolwatch, "coin", about.coin.as_ref());
+        if self.with_wallets {
+            add(poolwatch, "wallet", about.wallet.as_ref());
+            add(poolwatch, "worker", about.worker.as_ref());
+        }
+        self.send(&event, found.at_ns, concerned);
+    }
+
+    pub fn answer(&mut self, found: &Answer, concerned: Concerned<'_>, interface: Option<&str>) {
+        let mut event = self.event("event", "dns-lookup", found.at_ns, concerned);
+        add_network(&mut event, &found.key, Side::Local, interface);
+        let name = json!(concerned.domain.unwrap_or(&found.query));
+        event["threat"] = indicator("domain-name", &[("name", name)]);
+        event["dns"] = json!({
+            "type": "answer",
+            "question": { "name": found.query },
+            "resolved_ip": found.addresses,
+        });
+        event["poolwatch"]["result"] = json!(found.outcome.name());
+        self.send(&event, found.at_ns, concerned);
+    }
+
+    fn event(&self, kind: &str, action: &str, at_ns: u64, concerned: Concerned<'_>) -> Value {
+        let at = OffsetDateTime::from(boot_at() + Duration::from_nanos(at_ns));
+        json!({
+            "@timestamp": at.format(&Rfc3339).unwrap_or_default(),
+            "ecs": { "version": ECS_VERSION },
+            "host": { "name": self.host },
+            "event": { "kind": kind, "category": ["network"], "action": action },
+            "poolwatch": { "watchlist": concerned.watchlist, "target": concerned.target },
+        })
+    }
+
+    fn send(&mut self, event: &Value, at_ns: u64, concerned: Concerned<'_>) {
+        let Some(lines) = &self.lines else { return };
+        let target = (concerned.watchlist.to_owned(), concerned.target.to_owned());
+        let (left, since_ns) = self.shares.entry(target).or_insert((BURST, at_ns));
+        let passed = Duration::from_nanos(at_ns.saturating_sub(*since_ns)).as_secs_f64();
+        (*left, *since_ns) = ((*left + passed * A_SECOND).min(BURST), at_ns.max(*since_ns));
+        if *left < 1.0 {
+            return self.dropped.add(Dropped::Rate);
+        }
+        *left -= 1.0;
+        if lines.try_send(format!("{event}\n")).is_err() {
+            self.dropped.add(Dropped::Slow);
+        }
+    }
+}
+
+/// Writes lines until nobody sends any more. A file is opened for what came together, so that one that
+/// was rotated away is made again.
+fn write_all(mut lines: mpsc::Receiver<String>, output: &Output, dropped: &Counts) {
+    let mut batch = Vec::new();
+    let mut was_sound = true;
+    while lines.blocking_recv_many(&mut batch, QUEUE_MAX) > 0 {
+        let written = write(output, &batch.concat());
+        if let Err(error) = &written {
+            for _ in &batch {
+                dropped.add(Dropped::Output);
+            }
+            if was_sound {
+                tracing::error!(output = %output, "events.output: {error}; events are dropped and counted");
+            }
+        }
+        was_sound = written.is_ok();
+        batch.clear();
+    }
+}
+
+fn write(output: &Output, text: &str) -> io::Result<()> {
+    match output {
+        Output::None => Ok(()),
+        Output::Stdout => {
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(text.as_bytes())?;
+            stdout.flush()
+        }
+        Output::File(path) => {
+            OpenOptions::new().create(true).append(true).open(path)?.write_all(text.as_bytes())
+        }
+    }
+}
+
+/// Addresses and ports: the source is who opened the connection.
+fn add_network(event: &mut Value, key: &FlowKey, initiator: Side, interface: Option<&str>) {
+    let local = json!({ "ip": key.local.to_ip(Version::of(key.version)), "port": key.local_port });
+    let remote = json!({ "ip": remote_ip(key), "port": key.remote_port });
+    let (source, destination, direction) = match initiator {
+        Side::Local => (local, remote, "egress"),
+        Side::Remote => (remote, local, "ingress"),
+    };
+    event["source"] = source;
+    event["destination"] = destination;
+    let transport = if key.transport == Transport::Tcp as u8 { "tcp" } else { "udp" };
+    event["network"] = json!({ "transport": transport, "direction": direction });
+    if let Some(name) = interface {
+        event["observer"] = json!({ "ingress": { "interface": { "name": name } } });
+    }
+}
+
+fn indicator(kind: &str, fields: &[(&str, Value)]) -> Value {
+    let mut indicator = json!({ "type": kind });
+    for (name, value) in fields {
+        indicator[*name] = value.clone();
+    }
+    json!({ "indicator": indicator })
+}
+
+fn add(object: &mut Value, name: &str, value: Option<impl Serialize>) {
+    if let Some(value) = value {
+        object[name] = json!(value);
+    }
+}
+
+fn remote_ip(key: &FlowKey) -> IpAddr {
+    key.remote.to_ip(Version::of(key.version))
+}

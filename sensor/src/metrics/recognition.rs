@@ -1,0 +1,49 @@
+//! What was recognised by what it says: detections, mining sessions, and answers to queries for
+//! watched names.
+
+use anyhow::Result;
+
+use super::family::{Family, counter, gauge};
+use crate::inspect::Signal;
+use crate::inspect::dns::Outcome;
+use crate::state::State;
+use crate::verdict::Role;
+
+#[allow(clippy::unnecessary_wraps, reason = "collectors may fail; this one cannot")]
+pub(super) fn collect(state: &State) -> Result<Vec<Family>> {
+    let mut detections =
+        counter("poolwatch_detections_total", "Connections recognised by what they say, once each.");
+    let mut sessions = gauge("poolwatch_mining_sessions", "Recognised mining sessions that are alive.");
+    let mut answers =
+        counter("poolwatch_dns_answers_total", "Answers to this host's queries for watched names.");
+    let (watched, recognised) = (state.watched.get(), state.recognised.get());
+    for slot in &watched.slots {
+        let target = [("watchlist", slot.watchlist.as_str()), ("target", slot.target.as_str())];
+        let found = state.kernel.findings(slot.index, &recognised);
+        for role in Role::ALL {
+            let labels = [target[0], target[1], ("role", role.name())];
+            let alive = recognised.sessions.get(&(slot.index, role as u8)).copied().unwrap_or(0);
+            let detected = found.detections[role as usize];
+            if detected > 0 || role == Role::Miner {
+                detections.count(&labels, detected);
+            }
+            // Whoever was counted once is shown when it is gone.
+            if role != Role::None && (alive > 0 || detected > 0 || role == Role::Miner) {
+                sessions.count(&labels, alive);
+            }
+        }
+        for outcome in Outcome::ALL {
+            let count = found.answers[outcome as usize];
+            if count > 0 {
+                answers.count(&[target[0], target[1], ("result", outcome.name())], count);
+            }
+        }
+    }
+
+    let mut signals =
+        counter("poolwatch_detection_signals_total", "Connections recognised by what they say, by how.");
+    for signal in Signal::ALL {
+        signals.count(&[("signal", signal.name())], state.kernel.signals(&recognised)[signal as usize]);
+    }
+    Ok(vec![detections, sessions, answers, signals])
+}

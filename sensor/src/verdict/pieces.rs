@@ -1,0 +1,100 @@
+//! Payload that goes on in the next segment: what was begun is kept until its end comes, or is clear
+//! not to come. Bounded in number and size; buffers are used again.
+
+use std::collections::{HashMap, VecDeque};
+
+use foldhash::fast::RandomState;
+use sensor_ebpf::abi::FlowKey;
+
+use super::Sample;
+
+/// Begun pieces that are kept; of more, the oldest go.
+const PIECES_MAX: usize = 1024;
+/// Bytes of one: a sample, and what the kernel half continues it with.
+const PIECE_BYTES_MAX: usize = 2048 + 4096;
+
+/// A side of a connection.
+type Key = (FlowKey, u8);
+
+#[derive(Default)]
+pub(super) struct Pieces {
+    begun: HashMap<Key, Piece, RandomState>,
+    /// In the order in which they were begun; may name such as are gone.
+    order: VecDeque<Key>,
+    spare: Vec<Vec<u8>>,
+}
+
+struct Piece {
+    /// Sequence number that goes on.
+    next: u32,
+    bytes: Vec<u8>,
+}
+
+impl Pieces {
+    /// Has `read` look at what this side has said and was not done with, and keeps that from the byte
+    /// that it returns, where it wants more. `read` is told whether bytes are missing at the end.
+    pub(super) fn whole<T>(
+        &mut self,
+        sample: &Sample<'_>,
+        read: impl FnOnce(&[u8], bool) -> (T, Option<usize>),
+    ) -> T {
+        let key = (sample.header.key, sample.header.direction);
+        let next = sample.header.sequence.wrapping_add(sample.header.payload);
+        let going_on = match self.begun.remove(&key) {
+            Some(piece) if piece.next == sample.header.sequence => Some(piece),
+            Some(other) => {
+                self.spare.push(other.bytes);
+                None
+            }
+            None => None,
+        };
+        let Some(mut piece) = going_on else {
+            let (said, wanted_from) = read(sample.payload, sample.is_cut());
+            let wanted = wanted_from.and_then(|from| sample.payload.get(from..));
+            if let Some(wanted) = wanted.filter(|_| !sample.is_cut()) {
+                let mut bytes = self.spare.pop().unwrap_or_default();
+                bytes.clear();
+                bytes.extend_from_slice(wanted);
+                self.keep(key, Piece { next, bytes });
+            }
+            return said;
+        };
+        let room = PIECE_BYTES_MAX - piece.bytes.len();
+        let taken = &sample.payload[..sample.payload.len().min(room)];
+        piece.bytes.extend_from_slice(taken);
+        let is_cut = sample.is_cut() || taken.len() < sample.payload.len();
+        let (said, wanted_from) = read(&piece.bytes, is_cut);
+        match wanted_from {
+            Some(from) if !is_cut => {
+                piece.bytes.drain(..from.min(piece.bytes.len()));
+                piece.next = next;
+                self.keep(key, piece);
+            }
+            _ => self.spare.push(piece.bytes),
+        }
+        said
+    }
+
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> [(usize, usize); 4] {
+        let bytes = self.begun.values().map(|piece| &piece.bytes).chain(&self.spare).map(Vec::capacity).max();
+        [
+            (self.begun.len(), PIECES_MAX),
+            (self.order.len(), 2 * PIECES_MAX),
+            (self.spare.len(), PIECES_MAX + 1),
+            (bytes.unwrap_or(0), 2 * PIECE_BYTES_MAX),
+        ]
+    }
+
+    fn keep(&mut self, key: Key, piece: Piece) {
+        while self.begun.len() >= PIECES_MAX || self.order.len() >= 2 * PIECES_MAX {
+            let Some(oldest) = self.order.pop_front() else { break };
+            if let Some(gone) = self.begun.remove(&oldest) {
+                self.spare.push(gone.bytes);
+            }
+        }
+        self.spare.truncate(PIECES_MAX);
+        self.order.push_back(key);
+        self.begun.insert(key, piece);
+    }
+}

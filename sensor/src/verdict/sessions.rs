@@ -1,0 +1,162 @@
+//! Who mines: what each side of a connection said, and when that is enough to say so.
+//!
+//! A word that nothing else says is enough where it cannot be a stranger's: anybody may send this host
+//! a miner's request or a pool's job, and a scan is neither. So this host serves miners only when it
+//! has answered as a pool, and mines only when it has spoken as a miner, or listens to a pool on a
+//! connection that it opened. Two halves are enough when one side asks for the work that the other gives.
+
+use std::collections::{HashMap, VecDeque};
+
+use foldhash::fast::RandomState;
+use sensor_ebpf::abi::{FlowKey, Side};
+
+use super::{Role, Sample};
+use crate::inspect::{About, Mining, Signal, Speaker, Weight, Work};
+
+/// Connections of which something is remembered; of more, the oldest go.
+const CONNECTIONS_MAX: usize = 4096;
+
+/// From here on ports are given to clients (Linux: 32768; RFC 6335, 6: 49152).
+const EPHEMERAL_PORTS: u16 = 32_768;
+
+#[derive(Default)]
+pub(super) struct Sessions {
+    heard: Bounded<Heard>,
+    http: Bounded<()>,
+}
+
+/// What was said on a connection, by [`Side`].
+#[derive(Clone, Debug, Default)]
+struct Heard {
+    said: [Said; 2],
+    signal: Option<Signal>,
+    about: About,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Said {
+    speaks_as: Option<Speaker>,
+    is_enough: bool,
+    half: Option<Work>,
+}
+
+impl Sessions {
+    pub(super) fn note_http(&mut self, key: &FlowKey) {
+        self.http.entry(*key);
+    }
+
+    pub(super) fn speaks_http(&self, key: &FlowKey) -> bool {
+        self.http.entries.contains_key(key)
+    }
+
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> [(usize, usize); 4] {
+        [
+            (self.heard.entries.len(), CONNECTIONS_MAX),
+            (self.heard.order.len(), CONNECTIONS_MAX),
+            (self.http.entries.len(), CONNECTIONS_MAX),
+            (self.http.order.len(), CONNECTIONS_MAX),
+        ]
+    }
+
+    /// What is certain of the connection after this message. `has_host`: one end is this host.
+    pub(super) fn conclude(
+        &mut self,
+        sample: &Sample<'_>,
+        mining: Mining,
+        initiator: Option<Side>,
+        has_host: bool,
+    ) -> Option<(Signal, Role, About)> {
+        let (key, sender) = (sample.header.key, sample.sender());
+        let heard = self.heard.entry(key);
+        let said = &mut heard.said[sender.index()];
+        if said.speaks_as.is_some_and(|before| before != mining.speaker) {
+            // Nobody is both: the ports are another connection's by now.
+            *heard = Heard::default();
+        }
+        let said = &mut heard.said[sender.index()];
+        said.speaks_as = Some(mining.speaker);
+        match mining.weight {
+            Weight::Enough => said.is_enough = true,
+            Weight::Half(work) => said.half = Some(work),
+        }
+        if heard.signal.is_none() || mining.weight == Weight::Enough {
+            heard.signal = Some(mining.signal);
+        }
+        let about = std::mem::take(&mut heard.about);
+        heard.about = about.or(mining.about);
+
+        let [local, remote] = heard.said;
+        let are_halves =
+            local.half.is_some() && local.half == remote.half && local.speaks_as != remote.speaks_as;
+        if !(local.is_enough || remote.is_enough || are_halves) {
+            return None;
+        }
+        let miner = if mining.speaker == Speaker::Miner { sender } else { sender.other() };
+        let role = role(&key, heard.said, miner, initiator, has_host)?;
+        let heard = self.heard.remove(&key)?;
+        Some((heard.signal?, role, heard.about))
+    }
+}
+
+fn role(
+    key: &FlowKey,
+    said: [Said; 2],
+    miner: Side,
+    initiator: Option<Side>,
+    has_host: bool,
+) -> Option<Role> {
+    if !has_host {
+        // The initiator's; miners open their connections, so where nobody saw who did, it was the miner.
+        return Some(if initiator.is_some_and(|it| it != miner) { Role::Pool } else { Role::Miner });
+    }
+    let [local, remote] = said.map(|said| said.speaks_as);
+    if local == remote {
+        // An echo: who sent it first was no pool, and who sends it back no miner.
+        return None;
+    }
+    match miner {
+        Side::Local if local == Some(Speaker::Miner) || is_ours(key, initiator) => Some(Role::Miner),
+        Side::Remote if local == Some(Speaker::Pool) => Some(Role::Pool),
+        _ => None,
+    }
+}
+
+/// Did this host open the connection? Where nobody saw, the ports tell: servers have the lower one, and
+/// of two that clients are given, neither tells.
+fn is_ours(key: &FlowKey, initiator: Option<Side>) -> bool {
+    match initiator {
+        Some(side) => side == Side::Local,
+        None => key.remote_port < EPHEMERAL_PORTS && key.local_port > key.remote_port,
+    }
+}
+
+/// Entries by connection, the oldest of which make room.
+struct Bounded<T> {
+    entries: HashMap<FlowKey, T, RandomState>,
+    /// As they came; may name such as are gone.
+    order: VecDeque<FlowKey>,
+}
+
+impl<T> Default for Bounded<T> {
+    fn default() -> Self {
+        Self { entries: HashMap::default(), order: VecDeque::new() }
+    }
+}
+
+impl<T: Default> Bounded<T> {
+    fn entry(&mut self, key: FlowKey) -> &mut T {
+        if !self.entries.contains_key(&key) {
+            while self.order.len() >= CONNECTIONS_MAX {
+                let oldest = self.order.pop_front();
+                oldest.map(|oldest| self.entries.remove(&oldest));
+            }
+            self.order.push_back(key);
+        }
+        self.entries.entry(key).or_default()
+    }
+
+    fn remove(&mut self, key: &FlowKey) -> Option<T> {
+        self.entries.remove(key)
+    }
+}

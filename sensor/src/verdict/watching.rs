@@ -1,0 +1,101 @@
+//! What verdicts need of the watchlists: names, exceptions, and how targets of several lists go
+//! together.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+
+use sensor_ebpf::abi::TargetSet;
+
+use crate::config::Config;
+use crate::watchlists::{Allow, Category, CompileError, Domains, UNLISTED, Watchlists};
+
+/// A view of the watchlists; made anew with each reload.
+#[derive(Debug, Default)]
+pub struct Watching {
+    pub domains: Domains,
+    allow: Allow,
+    /// By slot, as sets name it.
+    lists: HashMap<u32, List>,
+    /// The slot that counts mining which no list names.
+    unlisted: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct List {
+    /// Index of the watchlist.
+    index: usize,
+    is_mining: bool,
+}
+
+impl Watching {
+    /// `slot_of`: the slot of a watchlist's target, as sets are to name it.
+    ///
+    /// # Errors
+    /// As [`Domains::of`], at the config's line.
+    pub fn of_config(
+        config: &Config,
+        watchlists: &Watchlists,
+        slot_of: impl Fn(&str, &str) -> Option<u32>,
+    ) -> anyhow::Result<Self> {
+        Self::of(watchlists, slot_of).map_err(|error| config.document.error_at_key(error.key(), error))
+    }
+
+    /// Likewise.
+    ///
+    /// # Errors
+    /// As [`Domains::of`].
+    pub fn of(
+        watchlists: &Watchlists,
+        slot_of: impl Fn(&str, &str) -> Option<u32>,
+    ) -> Result<Self, CompileError> {
+        let mut lists = HashMap::new();
+        let mut unlisted = None;
+        for (index, list) in watchlists.lists.iter().enumerate() {
+            for target in &list.targets {
+                let Some(slot) = slot_of(&list.name, &target.name) else { continue };
+                let is_mining = list.category == Category::Mining;
+                lists.insert(slot, List { index, is_mining });
+                if is_mining && target.name == UNLISTED {
+                    unlisted = Some(slot);
+                }
+            }
+        }
+        let domains = Domains::of(watchlists, slot_of)?;
+        Ok(Self { domains, allow: watchlists.allow.clone(), lists, unlisted })
+    }
+
+    /// Must nothing match that has this other end?
+    pub fn allows(&self, remote: IpAddr, port: u16) -> bool {
+        let remote = remote.to_canonical();
+        self.allow.address(remote).is_some() || self.allow.endpoint(SocketAddr::new(remote, port)).is_some()
+    }
+
+    /// Those that are on a list now.
+    pub fn still_watched(&self, targets: TargetSet) -> TargetSet {
+        let watched = targets.slots().filter(|slot| self.lists.contains_key(slot));
+        TargetSet::of(watched).unwrap_or(TargetSet::EMPTY)
+    }
+
+    /// `first`, and those of `second` whose watchlists it does not name.
+    pub fn joined(&self, first: TargetSet, second: TargetSet) -> TargetSet {
+        let list = |slot: u32| self.lists.get(&slot).map(|list| list.index);
+        let others = second.slots().filter(|slot| first.slots().all(|own| list(own) != list(*slot)));
+        // A packet concerns at most four: of more, the first stand.
+        let mut all = first;
+        for slot in others {
+            all = TargetSet::of(all.slots().chain([slot])).unwrap_or(all);
+        }
+        all
+    }
+
+    /// The same, and where no list of pools is among them, the target of mining that is on none.
+    pub fn with_mining(&self, targets: TargetSet) -> TargetSet {
+        if targets.slots().any(|slot| self.lists.get(&slot).is_some_and(|list| list.is_mining)) {
+            return targets;
+        }
+        match self.unlisted {
+            Some(slot) => self.joined(TargetSet::of([slot]).unwrap_or(targets), targets),
+            None => targets,
+        }
+    }
+}
