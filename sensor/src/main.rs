@@ -3,6 +3,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -30,6 +31,9 @@ fn main() -> ExitCode {
     }
 }
 
+/// How long an ending daemon waits for what is still to be written.
+const LAST_EVENTS: Duration = Duration::from_secs(2);
+
 /// Runs the command; `false` when it ran and its answer is "no".
 fn dispatch(cli: Cli) -> Result<bool> {
     let config = cli.config;
@@ -39,13 +43,16 @@ fn dispatch(cli: Cli) -> Result<bool> {
             drop(out);
             log_to_stderr();
             privileges::before_reading()?;
-            runtime()?.block_on(commands::run::run(commands::run::Options {
+            let runtime = runtime()?;
+            let ended = runtime.block_on(commands::run::run(commands::run::Options {
                 config,
                 interfaces: args.interface,
                 listen: args.listen,
                 detach_on_exit: args.detach_on_exit,
-            }))?;
-            return Ok(true);
+            }));
+            // Whoever takes the events may take none any more.
+            runtime.shutdown_timeout(LAST_EVENTS);
+            return ended.map(|()| true);
         }
         Command::Check => {
             privileges::before_reading()?;

@@ -107,7 +107,12 @@ impl Recognition {
         }
         for (key, judged) in self.known.judged.clone() {
             let targets = self.watching.still_watched(judged.targets);
-            if targets != judged.targets {
+            let is_freed = judged.signal == Judged::FREED;
+            let ip = key.remote.to_ip(Version::of(key.version));
+            if self.watching.allows(ip, key.remote_port) || targets.is_empty() && !is_freed {
+                self.known.judged.remove(&key);
+                tables.unjudge(&key)?;
+            } else if targets != judged.targets {
                 let judged = Judged { targets, ..judged };
                 self.known.judged.insert(key, judged);
                 tables.judge(key, judged)?;
@@ -137,11 +142,12 @@ impl Recognition {
         };
         self.verdicts.hear(sample, &self.watching, &mut world, &mut |finding| findings.push(finding));
         let failed = world.failed;
+        let mut counted = Ok(());
         for finding in &findings {
-            self.count(finding, tables)?;
             tell(finding);
+            counted = counted.and(self.count(finding, tables));
         }
-        failed
+        failed.and(counted)
     }
 
     fn count(&mut self, finding: &Finding, tables: &mut Tables) -> Result<()> {

@@ -39,9 +39,13 @@ impl Daemon {
         }
     }
 
-    /// Shows what was heard, if there was anything.
+    /// Shows what was heard, if there was anything; first of all it is written down, so that nothing
+    /// that was shown goes back when the daemon dies.
     pub fn show_heard(&mut self) {
         if self.recognition.has_news {
+            if let Err(error) = self.keep_counted() {
+                tracing::error!("{error:#}");
+            }
             self.state.recognised.set(self.recognition.show());
         }
     }

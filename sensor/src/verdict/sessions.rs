@@ -1,9 +1,9 @@
 //! Who mines: what each side of a connection said, and when that is enough to say so.
 //!
 //! A word that nothing else says is enough where it cannot be a stranger's: anybody may send this host
-//! a miner's request or a pool's job, and a scan is neither. So this host serves miners only when it
-//! has answered as a pool, and mines only when it has spoken as a miner, or listens to a pool on a
-//! connection that it opened. Two halves are enough when one side asks for the work that the other gives.
+//! a miner's request or a pool's job, from whatever port and address, even without a connection. So this
+//! host serves miners only when it has answered as a pool, and mines only when it has spoken as a miner,
+//! or listens to a pool on a connection that it was seen to open. Two halves are enough when one side asks for the work that the other gives.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -15,9 +15,6 @@ use crate::inspect::{About, Mining, Signal, Speaker, Weight, Work};
 
 /// Connections of which something is remembered; of more, the oldest go.
 const CONNECTIONS_MAX: usize = 4096;
-
-/// From here on ports are given to clients (Linux: 32768; RFC 6335, 6: 49152).
-const EPHEMERAL_PORTS: u16 = 32_768;
 
 #[derive(Default)]
 pub(super) struct Sessions {
@@ -93,19 +90,13 @@ impl Sessions {
             return None;
         }
         let miner = if mining.speaker == Speaker::Miner { sender } else { sender.other() };
-        let role = role(&key, heard.said, miner, initiator, has_host)?;
+        let role = role(heard.said, miner, initiator, has_host)?;
         let heard = self.heard.remove(&key)?;
         Some((heard.signal?, role, heard.about))
     }
 }
 
-fn role(
-    key: &FlowKey,
-    said: [Said; 2],
-    miner: Side,
-    initiator: Option<Side>,
-    has_host: bool,
-) -> Option<Role> {
+fn role(said: [Said; 2], miner: Side, initiator: Option<Side>, has_host: bool) -> Option<Role> {
     if !has_host {
         // The initiator's; miners open their connections, so where nobody saw who did, it was the miner.
         return Some(if initiator.is_some_and(|it| it != miner) { Role::Pool } else { Role::Miner });
@@ -116,18 +107,9 @@ fn role(
         return None;
     }
     match miner {
-        Side::Local if local == Some(Speaker::Miner) || is_ours(key, initiator) => Some(Role::Miner),
+        Side::Local if local == Some(Speaker::Miner) || initiator == Some(Side::Local) => Some(Role::Miner),
         Side::Remote if local == Some(Speaker::Pool) => Some(Role::Pool),
         _ => None,
-    }
-}
-
-/// Did this host open the connection? Where nobody saw, the ports tell: servers have the lower one, and
-/// of two that clients are given, neither tells.
-fn is_ours(key: &FlowKey, initiator: Option<Side>) -> bool {
-    match initiator {
-        Some(side) => side == Side::Local,
-        None => key.remote_port < EPHEMERAL_PORTS && key.local_port > key.remote_port,
     }
 }
 

@@ -23,8 +23,9 @@ use tempfile::TempDir;
 use tokio::sync::Mutex;
 
 /// Packets and bytes by direction and transport, connections attempted and established by
-/// initiator and transport, joined, last seen, flows by initiator and established, peers, info.
-pub const SERIES_PER_TARGET: u64 = 8 + 8 + 4 + 4 + 1 + 1 + 6 + 1 + 1;
+/// initiator and transport, joined, last seen, flows by initiator and established, peers, info, and
+/// detections and mining sessions.
+pub const SERIES_PER_TARGET: u64 = 8 + 8 + 4 + 4 + 1 + 1 + 6 + 1 + 1 + 2;
 
 /// Initiator (local, remote, unknown) and whether established, of the flows of a target.
 const KINDS: [(u8, u8); 6] = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)];

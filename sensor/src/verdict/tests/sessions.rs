@@ -113,8 +113,11 @@ fn over_ipv6_in_a_vlan_and_in_two_of_them_as_well() {
     }
 }
 
+const SHARE: &str =
+    "{\"id\":4,\"method\":\"mining.submit\",\"params\":[\"user\",\"bf\",\"1\",\"2\",\"3\"]}\n";
+
 #[test]
-fn a_session_that_is_older_than_the_sensor_is_found_by_what_either_side_says_later() {
+fn a_session_that_is_older_than_the_sensor_is_found_by_what_the_miner_says_later() {
     for (what, way, text) in [
         ("a job", Ingress, JOB),
         (
@@ -122,11 +125,7 @@ fn a_session_that_is_older_than_the_sensor_is_found_by_what_either_side_says_lat
             Ingress,
             "{\"id\":null,\"method\":\"mining.notify\",\"params\":[\"bf\",\"5eed\"]}\n",
         ),
-        (
-            "a share",
-            Egress,
-            "{\"id\":4,\"method\":\"mining.submit\",\"params\":[\"user\",\"bf\",\"1\",\"2\",\"3\"]}\n",
-        ),
+        ("a share", Egress, SHARE),
         (
             "a share of Monero's",
             Egress,
@@ -136,6 +135,11 @@ fn a_session_that_is_older_than_the_sensor_is_found_by_what_either_side_says_lat
         let mut wire = Wire::new();
         let mut session = session(&mut wire, Role::Miner);
         session.send(&mut wire, way, text.as_bytes());
+        if way == Ingress {
+            // Anybody can send that here; what is sent back tells.
+            assert_eq!(wire.told(), [], "{what}, which nobody asked for");
+            session.says(&mut wire, SHARE);
+        }
         assert_eq!(wire.only(what).role, Role::Miner, "{what}");
         session.send(&mut wire, way, text.as_bytes());
         assert_eq!(wire.told(), [], "{what}, again");

@@ -61,6 +61,8 @@ fn a_pools_words_from_a_stranger_make_this_hosts_server_no_miner() {
         ("to a pool's usual port", 3333, 51_000),
         ("to a high port of ours", 45_560, 36_000),
         ("to a high port of ours, from a higher one", 37_888, 51_000),
+        ("to a high port of ours, from a server's", 50_000, 443),
+        ("to a usual port of ours, from a lower one", 8_080, 1_000),
     ] {
         let mut wire = Wire::new();
         let mut stranger = Session { remote_port, ..Session::at(&mut wire, local_port, STRANGER) };
