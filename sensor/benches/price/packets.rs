@@ -23,7 +23,7 @@ use trial::{OnTrial, ROUND, Trial};
 
 const PART: &str = "packet";
 /// Instructions that the verifier walks of one program; it is willing to walk a million.
-const WALKED_AT_MOST: u64 = 100_000;
+const WALKED_AT_MOST: u64 = 200_000;
 /// Rounds over all destinations in one run of a full measurement.
 const ROUNDS: u32 = 3;
 
