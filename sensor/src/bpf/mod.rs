@@ -139,7 +139,7 @@ pub fn load(pins: &Pins, limits: &Limits, targets: &[(&str, &str)]) -> Result<(P
         .map_pin_path(map::TABLES, pins.maps().join(map::TABLES))
         .load(OBJECT)
         .with_context(|| format!("the kernel refused the maps of the kernel half{}", locked_memory()))?;
-    for name in program::ETHERNET.iter().chain(&program::IP).chain(&[program::TAKE]) {
+    for name in program::ETHERNET.iter().chain(&program::IP) {
         let program: &mut SchedClassifier =
             ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
         program.load().with_context(|| format!("the kernel refused the program {name}"))?;
@@ -148,11 +148,19 @@ pub fn load(pins: &Pins, limits: &Limits, targets: &[(&str, &str)]) -> Result<(P
         .program_mut(program::TAKE)
         .with_context(|| format!("no program {}", program::TAKE))?
         .try_into()?;
-    let taker = taker.fd()?.try_clone()?;
-    // Pinned, so that programs of a daemon that is gone call the new one as well.
-    let mut sampler: ProgramArray<&mut MapData> =
-        ebpf.map_mut(map::SAMPLER).with_context(|| format!("no map {}", map::SAMPLER))?.try_into()?;
-    sampler.set(0, &taker, 0).context("writing SAMPLER")?;
+    // Counting does not wait for it: where the kernel does not take it, payload is not looked at.
+    if taker.load().is_ok() {
+        let taker = taker.fd()?.try_clone()?;
+        // Pinned, so that programs of a daemon that is gone call the new one as well.
+        let mut sampler: ProgramArray<&mut MapData> =
+            ebpf.map_mut(map::SAMPLER).with_context(|| format!("no map {}", map::SAMPLER))?.try_into()?;
+        sampler.set(0, &taker, 0).context("writing SAMPLER")?;
+    } else {
+        tracing::warn!(
+            program = program::TAKE,
+            "this kernel's verifier refuses it: mining is not recognised here, all else counts"
+        );
+    }
     if level > log::OFF {
         log::follow(&mut ebpf)?;
     }
