@@ -148,19 +148,12 @@ pub fn load(pins: &Pins, limits: &Limits, targets: &[(&str, &str)]) -> Result<(P
         .program_mut(program::TAKE)
         .with_context(|| format!("no program {}", program::TAKE))?
         .try_into()?;
-    // Counting does not wait for it: where the kernel does not take it, payload is not looked at.
-    if taker.load().is_ok() {
-        let taker = taker.fd()?.try_clone()?;
-        // Pinned, so that programs of a daemon that is gone call the new one as well.
-        let mut sampler: ProgramArray<&mut MapData> =
-            ebpf.map_mut(map::SAMPLER).with_context(|| format!("no map {}", map::SAMPLER))?.try_into()?;
-        sampler.set(0, &taker, 0).context("writing SAMPLER")?;
-    } else {
-        tracing::warn!(
-            program = program::TAKE,
-            "this kernel's verifier refuses it: mining is not recognised here, all else counts"
-        );
-    }
+    taker.load().with_context(|| format!("the kernel refused the program {}", program::TAKE))?;
+    let taker = taker.fd()?.try_clone()?;
+    // Pinned, so that programs of a daemon that is gone call the new one as well.
+    let mut sampler: ProgramArray<&mut MapData> =
+        ebpf.map_mut(map::SAMPLER).with_context(|| format!("no map {}", map::SAMPLER))?.try_into()?;
+    sampler.set(0, &taker, 0).context("writing SAMPLER")?;
     if level > log::OFF {
         log::follow(&mut ebpf)?;
     }
