@@ -546,7 +546,10 @@ pub struct EndpointKey {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Learned {
+    /// Whom a packet concerns: `own`, put together with what is listed there.
     pub targets: TargetSet,
+    /// What was learned itself. For the daemon alone, which puts it together anew when lists change.
+    pub own: TargetSet,
     pub expires_ns: u64,
 }
 
@@ -556,8 +559,10 @@ pub struct Learned {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Judged {
-    /// Whom it concerns since then.
+    /// Whom it concerns since then, as in [`Learned`].
     pub targets: TargetSet,
+    /// As in [`Learned`].
+    pub own: TargetSet,
     /// When that was.
     pub at_ns: u64,
     /// Number of its signal in the daemon; [`Judged::FREED`].
@@ -824,6 +829,8 @@ pub struct Daemon {
     pub reattached: u64,
     /// Recognised connections, by the number of their signal in the daemon.
     pub signals: [u64; 16],
+    /// What found no place in LEARNED and in JUDGED.
+    pub refused: [u64; 2],
 }
 
 const _: () = {
@@ -834,12 +841,12 @@ const _: () = {
     assert!(size_of::<Flow>() == 128);
     assert!(size_of::<Claim>() == 56);
     assert!(size_of::<EndpointKey>() == 20);
-    assert!(size_of::<Learned>() == 16);
-    assert!(size_of::<Judged>() == 24);
+    assert!(size_of::<Learned>() == 24);
+    assert!(size_of::<Judged>() == 32);
     assert!(size_of::<Budgets>() == 32);
     assert!(size_of::<Spent>() == 40);
     assert!(size_of::<Stream>() == 20);
     assert!(size_of::<SampleHeader>() == 72);
     assert!(size_of::<Findings>() == 64);
-    assert!(size_of::<Daemon>() == 184);
+    assert!(size_of::<Daemon>() == 200);
 };

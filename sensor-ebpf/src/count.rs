@@ -67,24 +67,24 @@ pub fn observe(
     ledger: &impl Ledger,
 ) -> Result<Observation, Refused> {
     let seen = classify(packet, link, direction, tables);
-    note(&seen, ledger);
+    note(seen, ledger);
     seen
 }
 
 /// Counts what [`classify`] says.
 #[inline(always)]
-pub fn note(seen: &Result<Observation, Refused>, ledger: &impl Ledger) {
+pub fn note(seen: Result<Observation, Refused>, ledger: &impl Ledger) {
     match seen {
         Ok(seen) => {
             if let Some(flaw) = seen.flaw {
                 note_undecoded(ledger, flaw);
             }
             if !seen.targets.is_empty() {
-                count(seen, ledger);
+                count(&seen, ledger);
             }
         }
         Err(Refused::NotIp) => {}
-        Err(Refused::Undecoded(reason)) => note_undecoded(ledger, *reason),
+        Err(Refused::Undecoded(reason)) => note_undecoded(ledger, reason),
     }
 }
 

@@ -97,15 +97,17 @@ pub fn consider(packet: &impl Packet, seen: &Observation, sampler: &impl Sampler
             return;
         }
         Candidate::OPENS
+    } else if is_tcp {
+        let Some(bytes) = first_bytes(packet, seen) else { return };
+        first = bytes;
+        let begun = begins(first, seen.payload_len);
+        // Whoever mines at this port does not look like DNS: that begins with a length.
+        let is_dns = key.remote_port == DNS_PORT && begun == Candidate::CONTINUES;
+        if is_dns { SampleKind::Dns as u8 } else { begun }
     } else if key.remote_port == DNS_PORT {
         SampleKind::Dns as u8
     } else {
-        if !is_tcp {
-            return;
-        }
-        let Some(bytes) = first_bytes(packet, seen) else { return };
-        first = bytes;
-        begins(first, seen.payload_len)
+        return;
     };
     // A SYN takes a number of its own, before what it may carry (RFC 9293, 3.4; RFC 7413).
     let opens = u32::from(seen.segment.flags & SYN != 0);

@@ -80,6 +80,7 @@ impl Config {
             ("state.pins", self.state != newer.state),
             ("http", self.http != newer.http),
             ("limits", self.limits != newer.limits),
+            ("events", self.events != newer.events),
         ]
         .into_iter()
         .filter_map(|(key, changed)| changed.then_some(key))

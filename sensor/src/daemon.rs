@@ -165,7 +165,7 @@ impl Daemon {
     pub fn inherit(&mut self) -> Result<()> {
         let (carried, owners) =
             bpf::inherit(&self.pins, &mut self.tables, &self.state.interfaces.get().attached())?;
-        self.recognition.know(&self.tables)?;
+        self.recognition.inherit(&mut self.tables)?;
         let of_ours = |(slot, (watchlist, target)): (u32, (String, String))| {
             Some((slot, self.tables.slot_of(&watchlist, &target)?))
         };
@@ -190,6 +190,8 @@ impl Daemon {
         }
         let mut since = self.carried.without_daemon(counted);
         since.signals = self.recognition.recognised.signals;
+        let refused = self.recognition.refused();
+        since.refused = [refused.learned, refused.judged];
         self.tables.set_daemon(since)
     }
 
@@ -203,8 +205,8 @@ impl Daemon {
             Some((slot, self.carried.findings(watchlist, target)?))
         };
         let findings = self.tables.owners().filter_map(of_slot).collect();
-        let (own, signals) = (self.carried.own(), self.carried.daemon().signals);
-        self.kernel.earlier.set(Earlier { totals, findings, own, signals });
+        let (own, daemon) = (self.carried.own(), self.carried.daemon());
+        self.kernel.earlier.set(Earlier { totals, findings, own, daemon });
     }
 
     /// Looks after what is attached, since filters were removed somewhere. What could not be

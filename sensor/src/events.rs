@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -29,6 +30,9 @@ const QUEUE_MAX: usize = 1024;
 /// Events of one target at once, and a second after that.
 const BURST: f64 = 20.0;
 const A_SECOND: f64 = 1.0;
+
+/// Events tell wallets and peers: the file is its owner's and his group's.
+const FILE_MODE: u32 = 0o640;
 
 const ECS_VERSION: &str = "8.11.0";
 
@@ -213,7 +217,13 @@ fn write(output: &Output, text: &str) -> io::Result<()> {
             stdout.flush()
         }
         Output::File(path) => {
-            OpenOptions::new().create(true).append(true).open(path)?.write_all(text.as_bytes())
+            // A pipe without a reader is an error, not a wait.
+            let mut options = OpenOptions::new();
+            options.create(true).append(true).mode(FILE_MODE).custom_flags(libc::O_NONBLOCK);
+            let mut file = options.open(path)?;
+            let before = file.metadata()?.len();
+            // Half a line would make the next one none.
+            file.write_all(text.as_bytes()).inspect_err(|_| drop(file.set_len(before)))
         }
     }
 }

@@ -8,18 +8,16 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use anyhow::Result;
 use foldhash::fast::RandomState;
 use sensor_ebpf::abi::{
-    Address, Daemon, EndpointKey, Findings, Flow, FlowKey, Judged, Learned, Side, TargetSet, Version,
-    capacity, index_of,
+    Address, Daemon, EndpointKey, Findings, Flow, FlowKey, Judged, Learned, Side, Version, capacity, index_of,
 };
-use sensor_ebpf::classify;
+use sensor_ebpf::classify::Tables as _;
 use sensor_ebpf::flow::{initiator, is_over};
 use sensor_ebpf::ranges::Found;
 
 use crate::bpf::Loaded;
 use crate::bpf::tables::Tables;
 use crate::flows::ALIVE_NS;
-use crate::inspect::Signal;
-use crate::verdict::{Detection, Finding, Known, Overlaid, Role, Sample, Verdicts, Watching, World};
+use crate::verdict::{Detection, Finding, Known, Refusals, Role, Sample, Verdicts, Watching, World};
 use crate::watchlists::Compiled;
 
 /// Detections that people can be shown; of more, the oldest go.
@@ -41,6 +39,8 @@ pub struct Recognised {
     /// Entries of LEARNED and JUDGED.
     pub learned: u64,
     pub judged: u64,
+    /// What found no place there.
+    pub refused: Refusals,
 }
 
 pub struct Recognition {
@@ -67,54 +67,80 @@ impl Recognition {
             verdicts: Verdicts::new(true),
             watching: Watching::default(),
             compiled: Compiled::default(),
-            known: Known::default(),
+            known: Known::new(capacity::LEARNED as usize, capacity::JUDGED as usize),
             recognised: Recognised { findings, signals: daemon.signals, ..Recognised::default() },
             has_news: true,
         };
-        recognition.know(tables)?;
+        recognition.read(tables)?;
+        let [learned, judged] = daemon.refused;
+        recognition.known.refused = Refusals { learned, judged };
         Ok(recognition)
     }
 
-    /// Takes over what the maps in use know.
+    /// Takes over what was learned in maps that are not in use any more, and copied from there.
     ///
     /// # Errors
-    /// When they cannot be read.
-    pub fn know(&mut self, tables: &Tables) -> Result<()> {
-        self.known.learned = tables.learned()?.into_iter().collect();
-        self.known.judged = tables.judged()?.into_iter().collect();
+    /// When the maps cannot be read or written.
+    pub fn inherit(&mut self, tables: &mut Tables) -> Result<()> {
+        self.read(tables)?;
+        self.compose(tables)
+    }
+
+    fn read(&mut self, tables: &Tables) -> Result<()> {
+        for (key, learned) in tables.learned()? {
+            self.known.learn(key, learned);
+        }
+        for (key, judged) in tables.judged()? {
+            self.known.judge(key, judged);
+        }
         self.has_news = true;
         Ok(())
     }
 
-    /// From now on these are watched. What was learned for targets that are not any more goes, and so
-    /// does what was learned of addresses that are allowed by now.
+    /// From now on these are watched.
     ///
     /// # Errors
-    /// When the maps cannot be written.
+    /// As [`compose`](Self::compose).
     pub fn watch(&mut self, watching: Watching, compiled: Compiled, tables: &mut Tables) -> Result<()> {
         self.watching = watching;
         self.compiled = compiled;
-        for (key, learned) in self.known.learned.clone() {
-            let ip = key.address.to_ip(Version::of(key.version));
-            let targets = self.watching.still_watched(learned.targets);
-            if targets.is_empty() || self.watching.allows(ip, key.port) {
+        self.compose(tables)
+    }
+
+    /// Puts together anew what was learned and what the lists say now. What was learned for targets that
+    /// are not watched any more goes, and so does what is known of addresses that are allowed by now.
+    ///
+    /// # Errors
+    /// When the maps cannot be written.
+    fn compose(&mut self, tables: &mut Tables) -> Result<()> {
+        self.has_news = true;
+        for (key, before) in self.known.learned().clone() {
+            let (version, port) = (Version::of(key.version), (key.port != 0).then_some(key.port));
+            let listed = self.compiled.listed(version, &key.address, port);
+            let own = self.watching.still_watched(before.own);
+            let targets = self.watching.composed(own, listed);
+            let adds = !Watching::without(targets, listed.targets).is_empty();
+            if !adds || self.watching.allows(key.address.to_ip(version), key.port) {
                 self.unlearn(&key, tables)?;
-            } else if targets != learned.targets {
-                let learned = Learned { targets, ..learned };
-                self.known.learned.insert(key, learned);
+            } else if (targets, own) != (before.targets, before.own) {
+                let learned = Learned { targets, own, ..before };
+                self.known.learn(key, learned);
                 tables.learn(key, learned)?;
             }
         }
-        for (key, judged) in self.known.judged.clone() {
-            let targets = self.watching.still_watched(judged.targets);
-            let is_freed = judged.signal == Judged::FREED;
-            let ip = key.remote.to_ip(Version::of(key.version));
-            if self.watching.allows(ip, key.remote_port) || targets.is_empty() && !is_freed {
-                self.known.judged.remove(&key);
+        for (key, before) in self.known.judged().clone() {
+            let version = Version::of(key.version);
+            let listed = self.compiled.listed(version, &key.remote, Some(key.remote_port));
+            let own = self.watching.still_watched(before.own);
+            // What a connection says of itself beats whatever is said of its address.
+            let targets = self.watching.composed(own, Found { is_endpoint: false, ..listed });
+            let is_nobodys = targets.is_empty() && before.signal != Judged::FREED;
+            if is_nobodys || self.watching.allows(key.remote.to_ip(version), key.remote_port) {
+                self.known.unjudge(&key);
                 tables.unjudge(&key)?;
-            } else if targets != judged.targets {
-                let judged = Judged { targets, ..judged };
-                self.known.judged.insert(key, judged);
+            } else if (targets, own) != (before.targets, before.own) {
+                let judged = Judged { targets, own, ..before };
+                self.known.judge(key, judged);
                 tables.judge(key, judged)?;
             }
         }
@@ -194,7 +220,7 @@ impl Recognition {
             flows.iter().map(|(key, flow)| (key, flow)).collect();
         let mut sessions = BTreeMap::new();
         let mut over = Vec::new();
-        for (key, judged) in &self.known.judged {
+        for (key, judged) in self.known.judged() {
             let flow = by_key.get(key);
             let is_done = match flow {
                 Some(flow) => is_over(flow),
@@ -211,8 +237,13 @@ impl Recognition {
             }
         }
         let mut connected: HashSet<(u8, Address), RandomState> = HashSet::default();
-        let expired: Vec<_> =
-            self.known.learned.iter().filter(|(_, it)| it.expires_ns < now_ns).map(|(key, _)| *key).collect();
+        let expired: Vec<_> = self
+            .known
+            .learned()
+            .iter()
+            .filter(|(_, it)| it.expires_ns < now_ns)
+            .map(|(key, _)| *key)
+            .collect();
         if !expired.is_empty() {
             let alive = flows.iter().filter(|(_, flow)| is_alive(flow));
             connected.extend(alive.map(|(key, _)| (key.version, key.remote)));
@@ -220,7 +251,7 @@ impl Recognition {
         self.has_news |= sessions != self.recognised.sessions || !over.is_empty() || !expired.is_empty();
         self.recognised.sessions = sessions;
         for key in over {
-            self.known.judged.remove(&key);
+            self.known.unjudge(&key);
             tables.unjudge(&key)?;
         }
         for key in expired {
@@ -229,7 +260,7 @@ impl Recognition {
             }
         }
         flows.retain(
-            |(key, _)| !matches!(self.known.judged.get(key), Some(judged) if judged.targets.is_empty()),
+            |(key, _)| !matches!(self.known.judged().get(key), Some(judged) if judged.targets.is_empty()),
         );
         Ok(())
     }
@@ -237,20 +268,26 @@ impl Recognition {
     fn has_learned(&self, key: &FlowKey) -> bool {
         [0, key.remote_port].into_iter().any(|port| {
             let key = EndpointKey { address: key.remote, port, version: key.version, reserved: 0 };
-            self.known.learned.contains_key(&key)
+            self.known.learned().contains_key(&key)
         })
     }
 
     fn unlearn(&mut self, key: &EndpointKey, tables: &mut Tables) -> Result<()> {
-        self.known.learned.remove(key);
+        self.known.unlearn(key);
         tables.unlearn(key)
+    }
+
+    /// What found no place in LEARNED and JUDGED.
+    pub const fn refused(&self) -> Refusals {
+        self.known.refused
     }
 
     /// What there is to show now.
     pub fn show(&mut self) -> Recognised {
         self.has_news = false;
-        self.recognised.learned = self.known.learned.len() as u64;
-        self.recognised.judged = self.known.judged.len() as u64;
+        self.recognised.learned = self.known.learned().len() as u64;
+        self.recognised.judged = self.known.judged().len() as u64;
+        self.recognised.refused = self.known.refused;
         self.recognised.clone()
     }
 }
@@ -264,71 +301,35 @@ struct Host<'a> {
     failed: Result<()>,
 }
 
-impl Host<'_> {
-    fn overlaid(&self) -> Overlaid<'_, Compiled> {
-        Overlaid { tables: self.compiled, known: self.known }
-    }
-}
-
-impl classify::Tables for Host<'_> {
-    /// The filter is only quicker, and not kept here.
-    fn covers(&self, _: Version, _: &Address) -> bool {
-        true
-    }
-
-    fn listed(&self, version: Version, remote: &Address, port: Option<u16>) -> Found {
-        self.overlaid().listed(version, remote, port)
-    }
-
-    fn may_know(&self, remote: &Address) -> bool {
-        self.overlaid().may_know(remote)
-    }
-
-    fn learned(&self, key: &EndpointKey) -> Option<TargetSet> {
-        self.overlaid().learned(key)
-    }
-
-    fn judged(&self, key: &FlowKey) -> Option<TargetSet> {
-        self.overlaid().judged(key)
-    }
-}
-
 impl World for Host<'_> {
+    type Lists = Compiled;
+
+    fn lists(&self) -> &Compiled {
+        self.compiled
+    }
+
+    fn known(&self) -> &Known {
+        self.known
+    }
+
     fn learn(&mut self, key: EndpointKey, learned: Learned) {
-        if self.known.learned.len() >= capacity::LEARNED as usize && !self.known.learned.contains_key(&key) {
-            return;
-        }
-        // An answer with a short life does not shorten what another one said.
-        let before = self.known.learned.get(&key).filter(|before| before.targets == learned.targets);
-        let expires_ns = before.map_or(0, |before| before.expires_ns).max(learned.expires_ns);
-        let learned = Learned { expires_ns, ..learned };
-        if self.failed.is_ok() {
+        if let Some(learned) = self.known.learn(key, learned)
+            && self.failed.is_ok()
+        {
             self.failed = self.tables.learn(key, learned);
         }
-        self.known.learned.insert(key, learned);
     }
 
-    fn judge(&mut self, key: FlowKey, judged: Judged) {
-        if self.known.judged.len() >= capacity::JUDGED as usize && !self.known.judged.contains_key(&key) {
-            return;
-        }
-        if self.failed.is_ok() {
+    fn judge(&mut self, key: FlowKey, judged: Judged) -> bool {
+        let has_room = self.known.judge(key, judged);
+        if has_room && self.failed.is_ok() {
             self.failed = self.tables.judge(key, judged);
         }
-        self.known.judged.insert(key, judged);
-    }
-
-    fn judgement(&self, key: &FlowKey) -> Option<Judged> {
-        self.known.judged.get(key).copied()
+        has_room
     }
 
     fn opened(&self, key: &FlowKey) -> Option<(u64, Option<Side>)> {
         let flow = self.kernel.maps.flow(key).ok().flatten()?;
         Some((flow.opened_ns, initiator(&flow)))
     }
-}
-
-/// The signal of this number, as the daemon counts them.
-pub fn signal(number: usize) -> Option<Signal> {
-    Signal::ALL.into_iter().find(|signal| *signal as usize == number)
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
-use sensor_ebpf::abi::{Findings, Own, Totals};
+use sensor_ebpf::abi::{Daemon, Findings, Own, Totals};
 
 use crate::bpf::attach::Hook;
 use crate::config::Limits;
@@ -43,9 +43,9 @@ pub trait Kernel: Send + Sync {
     fn findings(&self, slot: u32, recognised: &Recognised) -> Findings {
         recognised.findings.get(&slot).copied().unwrap_or_default()
     }
-    /// What was recognised by signal, likewise.
-    fn signals(&self, recognised: &Recognised) -> [u64; 16] {
-        recognised.signals
+    /// What daemons counted about themselves on earlier maps.
+    fn earlier(&self) -> Daemon {
+        Daemon::default()
     }
     /// What its programs cost, while the kernel measures that.
     fn costs(&self) -> Result<Vec<Cost>>;

@@ -1,47 +1,19 @@
 //! What is not mining costs no memory: inspecting it never asks the allocator.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "../benches/price/scrape/allocations.rs"]
+mod allocations;
 
+use allocations::counted;
 use sensor::inspect::{Payload, getwork, stratum};
-
-thread_local! {
-    /// What this thread asked for.
-    static ASKED: Cell<u64> = const { Cell::new(0) };
-}
-
-/// The system's allocator, counting.
-struct Counting;
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-// SAFETY: every call goes to the system's allocator as it came; counting allocates nothing, since
-// the counter is a constant at first and has nothing to drop.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // A thread that ends has no counter any more.
-        let _ = ASKED.try_with(|asked| asked.set(asked.get() + 1));
-        // SAFETY: as the caller promised us.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as the caller promised us.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
 
 /// What is found in the bytes by either inspector, and how often memory was asked for.
 fn inspected(bytes: &[u8]) -> (bool, u64) {
-    let before = ASKED.get();
-    let mut is_found = false;
-    for is_cut in [false, true] {
-        let payload = Payload { bytes, is_cut };
-        is_found |= stratum::inspect(payload).is_some();
-        is_found |= getwork::inspect(payload).is_some();
-    }
-    (is_found, ASKED.get() - before)
+    counted(|| {
+        [false, true].into_iter().fold(false, |is_found, is_cut| {
+            let payload = Payload { bytes, is_cut };
+            stratum::inspect(payload).is_some() | getwork::inspect(payload).is_some() | is_found
+        })
+    })
 }
 
 #[test]

@@ -49,11 +49,12 @@ impl Kernel {
         let mut tables = Tables::take(&mut maps).expect("the writing side");
         tables.switch_to(&Compiled::of(entries)).expect("the tables fit");
         for (ip, port, targets) in indicators().learned {
-            let learned = Learned { targets, expires_ns: u64::MAX };
+            let learned = Learned { targets, own: targets, expires_ns: u64::MAX };
             tables.learn(endpoint_key(ip, port), learned).expect("LEARNED has room");
         }
         for (ip, remote_port, local_port, targets) in indicators().judged {
-            let judged = Judged { targets, at_ns: 0, signal: Judged::FREED, role: 2, reserved: [0; 6] };
+            let judged =
+                Judged { targets, own: targets, at_ns: 0, signal: Judged::FREED, role: 2, reserved: [0; 6] };
             tables.judge(udp_flow_key(ip, remote_port, local_port), judged).expect("JUDGED has room");
         }
         Self { programs, maps, tables, pins, _directory: directory }

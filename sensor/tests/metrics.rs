@@ -30,6 +30,7 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("poolwatch_detection_signals_total",       "counter", &["signal"]),
     ("poolwatch_mining_sessions",               "gauge",   &["watchlist", "target", "role"]),
     ("poolwatch_dns_answers_total",             "counter", &["watchlist", "target", "result"]),
+    ("poolwatch_learning_refused_total",        "counter", &["map"]),
     ("poolwatch_flows",                         "gauge",   &["watchlist", "target", "initiator", "established"]),
     ("poolwatch_peers",                         "gauge",   &["watchlist", "target"]),
     ("poolwatch_last_seen_timestamp_seconds",   "gauge",   &["watchlist", "target"]),

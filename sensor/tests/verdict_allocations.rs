@@ -1,81 +1,37 @@
 //! Samples that say nothing cost no memory: once its places are filled, hearing them never asks the
 //! allocator, however many connections they come from.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "../benches/price/scrape/allocations.rs"]
+mod allocations;
 
+use allocations::counted;
 use sensor::verdict::{Known, Sample, Verdicts, Watching, World};
+use sensor::watchlists::Compiled;
 use sensor_ebpf::abi::{
     Address, EndpointKey, FlowKey, Judged, Learned, SampleHeader, SampleKind, Side, TargetSet, Transport,
     Version,
 };
-use sensor_ebpf::classify::Tables;
-use sensor_ebpf::ranges::Found;
-
-thread_local! {
-    /// What this thread asked for.
-    static ASKED: Cell<u64> = const { Cell::new(0) };
-}
-
-/// The system's allocator, counting.
-struct Counting;
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-// SAFETY: every call goes to the system's allocator as it came; counting allocates nothing, since
-// the counter is a constant at first and has nothing to drop.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // A thread that ends has no counter any more.
-        let _ = ASKED.try_with(|asked| asked.set(asked.get() + 1));
-        // SAFETY: as the caller promised us.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as the caller promised us.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
 
 /// Nothing is listed, and nothing learned.
-#[derive(Default)]
-struct Nothing(Known);
-
-impl Tables for Nothing {
-    fn covers(&self, _: Version, _: &Address) -> bool {
-        false
-    }
-
-    fn listed(&self, _: Version, _: &Address, _: Option<u16>) -> Found {
-        Found { targets: TargetSet::EMPTY, is_endpoint: false }
-    }
-
-    fn may_know(&self, _: &Address) -> bool {
-        false
-    }
-
-    fn learned(&self, _: &EndpointKey) -> Option<TargetSet> {
-        None
-    }
-
-    fn judged(&self, _: &FlowKey) -> Option<TargetSet> {
-        None
-    }
-}
+struct Nothing(Compiled, Known);
 
 impl World for Nothing {
+    type Lists = Compiled;
+
+    fn lists(&self) -> &Compiled {
+        &self.0
+    }
+
+    fn known(&self) -> &Known {
+        &self.1
+    }
+
     fn learn(&mut self, key: EndpointKey, learned: Learned) {
-        self.0.learned.insert(key, learned);
+        self.1.learn(key, learned);
     }
 
-    fn judge(&mut self, key: FlowKey, judged: Judged) {
-        self.0.judged.insert(key, judged);
-    }
-
-    fn judgement(&self, _: &FlowKey) -> Option<Judged> {
-        None
+    fn judge(&mut self, key: FlowKey, judged: Judged) -> bool {
+        self.1.judge(key, judged)
     }
 
     fn opened(&self, _: &FlowKey) -> Option<(u64, Option<Side>)> {
@@ -148,18 +104,17 @@ fn samples_that_say_nothing_ask_for_no_memory_in_the_steady_state() {
         ("queries and answers", SampleKind::Dns, vec![&query, &answer]),
         ("queries over TCP", SampleKind::Dns, vec![&sized[..9], &sized[9..]]),
     ] {
-        let (mut verdicts, mut world) = (Verdicts::new(true), Nothing::default());
-        let mut asked = 0;
-        for number in 0..WARM_UP + MEASURED {
-            if number == WARM_UP {
-                asked = ASKED.get();
-            }
+        let (mut verdicts, mut world) =
+            (Verdicts::new(true), Nothing(Compiled::default(), Known::new(16, 16)));
+        let mut hear_all = |number| {
             let mut sequence = u32::from(kind != SampleKind::Dns || texts[0].len() == 9);
             for text in &texts {
                 hear(&mut verdicts, &mut world, number, kind, text, sequence);
                 sequence += if sequence > 0 { u32::try_from(text.len()).expect("a sample") } else { 0 };
             }
-        }
-        assert_eq!(ASKED.get() - asked, 0, "{what}");
+        };
+        (0..WARM_UP).for_each(&mut hear_all);
+        let ((), asked) = counted(|| (WARM_UP..WARM_UP + MEASURED).for_each(&mut hear_all));
+        assert_eq!(asked, 0, "{what}");
     }
 }

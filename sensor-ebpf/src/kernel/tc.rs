@@ -62,7 +62,7 @@ fn run(context: &TcContext, link: Link, direction: Direction) -> i32 {
     if let Ok(seen) = &seen {
         propose(&packet, seen, &counted);
     }
-    note(&seen, &counted);
+    note(seen, &counted);
     let undecoded = match seen {
         Ok(seen) => {
             call_sampler(&counted);

@@ -205,6 +205,9 @@ fn dns() -> Vec<SampleCase> {
         case("an answer").receives(answered()).taken(Dns),
         case("a query over TCP").sends(query().ack(1, 1)).taken(Dns),
         case("an answer over TCP").receives(answered().ack(1, 1)).taken(Dns),
+        case("a miner's line at TCP port 53 is a line")
+            .sends(query().data(b"{\"id\":1}\n").ack(1, 1))
+            .taken(Json),
         case("over IPv6").sends(from(HOST_V6, OTHER_V6).ports(40_000, 53).data(message)).taken(Dns),
         case("as much as a sample holds of a long answer")
             .receives(answered().data(&[7; 3000]).aggregate(2, 1500))

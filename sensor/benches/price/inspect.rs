@@ -6,14 +6,12 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use sensor::config::Config;
-use sensor::verdict::{Sample, Verdicts, Watching, World};
-use sensor::watchlists::Watchlists;
+use sensor::verdict::{Known, Sample, Verdicts, Watching, World};
+use sensor::watchlists::{Compiled, Watchlists};
 use sensor_ebpf::abi::{
     Address, Direction, EndpointKey, FlowKey, Judged, Learned, SampleHeader, SampleKind, Side, TargetSet,
     Transport, Version,
 };
-use sensor_ebpf::classify::Tables;
-use sensor_ebpf::ranges::Found;
 
 use super::Plan;
 use super::figure::{About, Report};
@@ -35,11 +33,12 @@ pub fn measure(plan: &Plan, report: &mut Report) -> Result<()> {
     for (key, what, kind, payload) in negatives() {
         let sample = sample(kind, &payload);
         let mut verdicts = Verdicts::new(true);
+        let mut nobody = Nobody(Compiled::default(), Known::new(16, 16));
         let mut hear = |number: u32| {
             let mut sample = sample;
             // Each of another connection.
             sample.header.key.local_port = u16::try_from(number % 60_000).unwrap_or(0);
-            verdicts.hear(black_box(&sample), &watching, &mut Nobody, &mut |_| {});
+            verdicts.hear(black_box(&sample), &watching, &mut nobody, &mut |_| {});
         };
         (0..BATCH * 4).for_each(&mut hear);
         let runs = (0..plan.runs).map(|_| {
@@ -128,37 +127,25 @@ fn sample(kind: SampleKind, payload: &[u8]) -> Sample<'_> {
 }
 
 /// Nothing is listed, and nothing was learned.
-struct Nobody;
-
-impl Tables for Nobody {
-    fn covers(&self, _: Version, _: &Address) -> bool {
-        false
-    }
-
-    fn listed(&self, _: Version, _: &Address, _: Option<u16>) -> Found {
-        Found::NOTHING
-    }
-
-    fn may_know(&self, _: &Address) -> bool {
-        false
-    }
-
-    fn learned(&self, _: &EndpointKey) -> Option<TargetSet> {
-        None
-    }
-
-    fn judged(&self, _: &FlowKey) -> Option<TargetSet> {
-        None
-    }
-}
+struct Nobody(Compiled, Known);
 
 impl World for Nobody {
-    fn learn(&mut self, _: EndpointKey, _: Learned) {}
+    type Lists = Compiled;
 
-    fn judge(&mut self, _: FlowKey, _: Judged) {}
+    fn lists(&self) -> &Compiled {
+        &self.0
+    }
 
-    fn judgement(&self, _: &FlowKey) -> Option<Judged> {
-        None
+    fn known(&self) -> &Known {
+        &self.1
+    }
+
+    fn learn(&mut self, key: EndpointKey, learned: Learned) {
+        self.1.learn(key, learned);
+    }
+
+    fn judge(&mut self, key: FlowKey, judged: Judged) -> bool {
+        self.1.judge(key, judged)
     }
 
     fn opened(&self, _: &FlowKey) -> Option<(u64, Option<Side>)> {

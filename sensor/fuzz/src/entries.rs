@@ -6,16 +6,14 @@ use std::path::Path;
 
 use sensor::config::Config;
 use sensor::inspect::{ABOUT_MAX, Mining, Payload, dns, getwork, stratum, tls};
-use sensor::verdict::{Finding, Known, Overlaid, Sample, Verdicts, Watching, World};
+use sensor::verdict::{Finding, Known, Sample, Verdicts, Watching, World};
 use sensor::watchlists::{Compiled, Entries, Watchlists};
 use sensor_ebpf::abi::{
     Address, Direction, EndpointKey, FlowKey, Judged, Learned, SAMPLE_RECORD_MAX, SAMPLE_TEXT_MAX,
     SampleHeader, SampleKind, Side, TargetSet, Transport, Version,
 };
-use sensor_ebpf::classify::Tables;
 use sensor_ebpf::headers::Link;
 use sensor_ebpf::packet::{Aggregate, Captured};
-use sensor_ebpf::ranges::Found;
 
 use super::packets::indicators;
 use super::packets::samples::PLENTY;
@@ -177,7 +175,7 @@ pub fn verdict(bytes: &[u8]) {
 
 fn hear_all(bytes: &[u8], tables: &Compiled) {
     let mut verdicts = Verdicts::new(true);
-    let mut world = Fresh { tables, known: Known::default() };
+    let mut world = Fresh { tables, known: Known::new(1024, 1024) };
     let mut sequence = [[1_u32; 2]; 2];
     for (number, (how, payload)) in chunks(bytes).enumerate() {
         let (kind, direction, connection) = (how & 3, how >> 2 & 1, how >> 3 & 1);
@@ -219,45 +217,23 @@ struct Fresh<'a> {
     known: Known,
 }
 
-impl Fresh<'_> {
-    const fn overlaid(&self) -> Overlaid<'_, Compiled> {
-        Overlaid { tables: self.tables, known: &self.known }
-    }
-}
-
-impl Tables for Fresh<'_> {
-    fn covers(&self, version: Version, remote: &Address) -> bool {
-        self.overlaid().covers(version, remote)
-    }
-
-    fn listed(&self, version: Version, remote: &Address, port: Option<u16>) -> Found {
-        self.overlaid().listed(version, remote, port)
-    }
-
-    fn may_know(&self, remote: &Address) -> bool {
-        self.overlaid().may_know(remote)
-    }
-
-    fn learned(&self, key: &EndpointKey) -> Option<TargetSet> {
-        self.overlaid().learned(key)
-    }
-
-    fn judged(&self, key: &FlowKey) -> Option<TargetSet> {
-        self.overlaid().judged(key)
-    }
-}
-
 impl World for Fresh<'_> {
+    type Lists = Compiled;
+
+    fn lists(&self) -> &Compiled {
+        self.tables
+    }
+
+    fn known(&self) -> &Known {
+        &self.known
+    }
+
     fn learn(&mut self, key: EndpointKey, learned: Learned) {
-        self.known.learned.insert(key, learned);
+        self.known.learn(key, learned);
     }
 
-    fn judge(&mut self, key: FlowKey, judged: Judged) {
-        self.known.judged.insert(key, judged);
-    }
-
-    fn judgement(&self, key: &FlowKey) -> Option<Judged> {
-        self.known.judged.get(key).copied()
+    fn judge(&mut self, key: FlowKey, judged: Judged) -> bool {
+        self.known.judge(key, judged)
     }
 
     fn opened(&self, _: &FlowKey) -> Option<(u64, Option<Side>)> {

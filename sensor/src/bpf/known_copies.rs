@@ -3,7 +3,7 @@
 //! are left out: what they knew is learned again.
 
 use anyhow::Result;
-use sensor_ebpf::abi::{EndpointKey, FlowKey, Judged, Learned, map};
+use sensor_ebpf::abi::{EndpointKey, FlowKey, Judged, Learned, TargetSet, map};
 
 use super::entries::Entries;
 use super::flow_copies::Translation;
@@ -19,16 +19,16 @@ pub(super) fn copy(pins: &Pins, tables: &mut Tables) -> Result<()> {
             continue;
         }
         let translation = Translation::of(set, |watchlist, target| tables.named_by_flows(watchlist, target))?;
+        let ours = |set| translation.targets(set).unwrap_or(TargetSet::EMPTY);
         for (key, value) in Entries::open(&learned)?.all()? {
             let (Ok(Raw(key)), Ok(Raw(value))) =
                 (Raw::<EndpointKey>::of_bytes(&key), Raw::<Learned>::of_bytes(&value))
             else {
                 break;
             };
-            if let Some(targets) = translation.targets(value.targets)
-                && !tables.has_learned(&key)
-            {
-                tables.learn(key, Learned { targets, ..value })?;
+            let (targets, own) = (ours(value.targets), ours(value.own));
+            if !own.is_empty() && !tables.has_learned(&key) {
+                tables.learn(key, Learned { targets, own, ..value })?;
             }
         }
         for (key, value) in Entries::open(&judged)?.all()? {
@@ -37,15 +37,9 @@ pub(super) fn copy(pins: &Pins, tables: &mut Tables) -> Result<()> {
             else {
                 break;
             };
-            let targets = if value.targets.is_empty() {
-                Some(value.targets)
-            } else {
-                translation.targets(value.targets)
-            };
-            if let Some(targets) = targets
-                && !tables.has_judged(&key)
-            {
-                tables.judge(key, Judged { targets, ..value })?;
+            let (targets, own) = (ours(value.targets), ours(value.own));
+            if (!targets.is_empty() || value.targets.is_empty()) && !tables.has_judged(&key) {
+                tables.judge(key, Judged { targets, own, ..value })?;
             }
         }
     }

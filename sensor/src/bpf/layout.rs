@@ -165,6 +165,7 @@ impl Counters for Daemon {
         each_of("events_dropped", &mut self.events_dropped, see);
         see("reattached".to_owned(), &mut self.reattached);
         each_of("signals", &mut self.signals, see);
+        each_of("refused", &mut self.refused, see);
     }
 }
 

@@ -27,7 +27,7 @@ use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::Object;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use sensor_ebpf::abi::{Findings, Own, Totals, map, program};
+use sensor_ebpf::abi::{Daemon, Findings, Own, Totals, map, program};
 use tokio::sync::Mutex;
 
 use crate::config::Limits;
@@ -57,8 +57,8 @@ pub struct Earlier {
     /// By slot.
     pub findings: HashMap<u32, Findings>,
     pub own: Own,
-    /// By signal.
-    pub signals: [u64; 16],
+    /// What daemons counted about themselves.
+    pub daemon: Daemon,
 }
 
 impl Kernel for Loaded {
@@ -86,12 +86,8 @@ impl Kernel for Loaded {
         self.earlier.get().findings.get(&slot).map_or(since, |earlier| since.plus(earlier))
     }
 
-    fn signals(&self, recognised: &Recognised) -> [u64; 16] {
-        let mut signals = recognised.signals;
-        for (mine, earlier) in signals.iter_mut().zip(self.earlier.get().signals) {
-            *mine += earlier;
-        }
-        signals
+    fn earlier(&self) -> Daemon {
+        self.earlier.get().daemon
     }
 
     fn costs(&self) -> Result<Vec<Cost>> {

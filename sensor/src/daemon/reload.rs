@@ -29,6 +29,7 @@ impl Daemon {
                 tracing::info!(targets = watched.slots.len(), "reloaded");
                 self.show_carried();
                 self.state.watched.set(watched);
+                self.show_heard();
                 self.state.reload.set(Reload { successful: true, succeeded_at: SystemTime::now() });
             }
             Err(error) => {

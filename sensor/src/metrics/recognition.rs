@@ -2,12 +2,13 @@
 //! watched names.
 
 use anyhow::Result;
+use sensor_ebpf::abi::map;
 
 use super::family::{Family, counter, gauge};
 use crate::inspect::Signal;
 use crate::inspect::dns::Outcome;
 use crate::state::State;
-use crate::verdict::Role;
+use crate::verdict::{Refusals, Role};
 
 #[allow(clippy::unnecessary_wraps, reason = "collectors may fail; this one cannot")]
 pub(super) fn collect(state: &State) -> Result<Vec<Family>> {
@@ -42,8 +43,20 @@ pub(super) fn collect(state: &State) -> Result<Vec<Family>> {
 
     let mut signals =
         counter("poolwatch_detection_signals_total", "Connections recognised by what they say, by how.");
+    let earlier = state.kernel.earlier();
     for signal in Signal::ALL {
-        signals.count(&[("signal", signal.name())], state.kernel.signals(&recognised)[signal as usize]);
+        let count = recognised.signals[signal as usize] + earlier.signals[signal as usize];
+        signals.count(&[("signal", signal.name())], count);
     }
-    Ok(vec![detections, sessions, answers, signals])
+    let mut refused = counter(
+        "poolwatch_learning_refused_total",
+        "Addresses and connections that were not remembered, for want of room.",
+    );
+    let Refusals { learned, judged } = recognised.refused;
+    for (map, count, before) in
+        [(map::LEARNED, learned, earlier.refused[0]), (map::JUDGED, judged, earlier.refused[1])]
+    {
+        refused.count(&[("map", map)], count + before);
+    }
+    Ok(vec![detections, sessions, answers, signals, refused])
 }

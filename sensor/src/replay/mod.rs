@@ -29,10 +29,10 @@ use sensor_ebpf::sample::{Candidate, consider, sample};
 
 use crate::config::Inspect;
 use crate::flows::end;
-use crate::verdict::{Answer, Finding, Sample, Verdicts, Watching};
+use crate::verdict::{Answer, Finding, Known, Overlaid, Sample, Verdicts, Watching};
 use capture::{Capture, CaptureError, Frame};
 use connections::{Connections, Place};
-use known::{Known, Learning, Overlaid};
+use known::{KNOWN_MAX, Learning, only_learned};
 use memory::Memory;
 use report::Report;
 
@@ -142,7 +142,7 @@ impl<'a, L: Lists> Told<'a, L> {
             lists,
             memory: Memory::new(lists.targets().len(), lists.inspect()),
             connections: Connections::new(CONNECTIONS_MAX),
-            known: Known::default(),
+            known: Known::new(KNOWN_MAX, KNOWN_MAX),
             verdicts: Verdicts::new(false),
             answers: Vec::new(),
             answers_left_out: 0,
@@ -164,7 +164,7 @@ impl<'a, L: Lists> Told<'a, L> {
         let mut seen = match self.see(&packet, link) {
             Ok(seen) => seen,
             // What is wrong with its headers holds both ways.
-            Err(refused) => return note(&Err(refused), &self.memory),
+            Err(refused) => return note(Err(refused), &self.memory),
         };
         let place = self.connections.follow(&seen.egress, &seen.ingress, now_ns);
         if place.is_some_and(|place| place.succeeds) && self.forget(&seen) {
@@ -174,7 +174,7 @@ impl<'a, L: Lists> Told<'a, L> {
             self.memory.follow();
             self.concern(place, &seen);
         }
-        note(&Ok(seen.egress), &self.memory);
+        note(Ok(seen.egress), &self.memory);
         if !seen.ingress.targets.is_empty() {
             count(&seen.ingress, &self.memory);
         }
@@ -192,14 +192,14 @@ impl<'a, L: Lists> Told<'a, L> {
     /// Was anything said of the connection before this one?
     fn forget(&mut self, seen: &BothWays) -> bool {
         let keys = [seen.egress.flow, seen.ingress.flow];
-        keys.into_iter().flatten().fold(false, |was_known, key| self.known.forget(&key) | was_known)
+        keys.into_iter().flatten().fold(false, |was_known, key| self.known.unjudge(&key) | was_known)
     }
 
     fn concern(&mut self, place: Place, seen: &BothWays) {
         let tables = Overlaid { tables: self.lists.tables(), known: &self.known };
         for seen in [&seen.egress, &seen.ingress] {
             let side = if seen.direction == place.direction { Side::Remote } else { Side::Local };
-            self.connections.concern(place.index, side, seen.targets, || tables.only_learned(seen));
+            self.connections.concern(place.index, side, seen.targets, || only_learned(&tables, seen));
         }
     }
 

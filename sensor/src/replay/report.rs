@@ -273,7 +273,11 @@ fn undecoded(own: &Own) -> Reasons {
 
 fn uncounted<L>(own: &Own, told: &Told<'_, L>) -> Reasons {
     let counted = Uncounted::ALL.map(|reason| (reason.reason(), own.uncounted[reason as usize]));
-    let left_out = [("learned", told.known.refused), ("answers", told.answers_left_out)];
+    let left_out = [
+        ("learned", told.known.refused.learned),
+        ("judged", told.known.refused.judged),
+        ("answers", told.answers_left_out),
+    ];
     counted.into_iter().chain(left_out).filter(|(_, count)| *count != 0).collect()
 }
 

@@ -18,21 +18,25 @@ use sensor_ebpf::abi::{
     Direction, EndpointKey, FlowKey, Judged, Learned, SampleHeader, SampleKind, Side, TargetSet, Version,
 };
 use sensor_ebpf::classify::{self, Tables};
+use sensor_ebpf::ranges::Found;
 
 use crate::inspect::dns::Outcome;
 use crate::inspect::{About, Mining, Payload, Signal, getwork, stratum, tls};
-pub use known::{Known, Overlaid};
+pub use known::{Known, Overlaid, Refusals};
 use pieces::Pieces;
 use queries::Queries;
-use sessions::Sessions;
+use sessions::{Concluded, Sessions};
 pub use watching::Watching;
 
 /// What the packet path knows, and the flows that it has seen.
-pub trait World: Tables {
+pub trait World {
+    type Lists: Tables;
+
+    fn lists(&self) -> &Self::Lists;
+    fn known(&self) -> &Known;
     fn learn(&mut self, key: EndpointKey, learned: Learned);
-    fn judge(&mut self, key: FlowKey, judged: Judged);
-    /// What was said of this connection, or of one before with the same ends.
-    fn judgement(&self, key: &FlowKey) -> Option<Judged>;
+    /// `false`: there was no room.
+    fn judge(&mut self, key: FlowKey, judged: Judged) -> bool;
     /// When a flow that is being counted was opened, and by whom.
     fn opened(&self, key: &FlowKey) -> Option<(u64, Option<Side>)>;
 }
@@ -206,9 +210,11 @@ impl Verdicts {
             return;
         }
         let initiator = world.opened(&key).and_then(|(_, initiator)| initiator);
-        let concluded = self.sessions.conclude(sample, mining, initiator, self.has_host);
-        let Some((signal, role, about)) = concluded else { return };
-        if is_known(&key, sample.header.at_ns, world) {
+        let Some(concluded) = self.sessions.conclude(sample, mining, initiator, self.has_host) else {
+            return;
+        };
+        let at_ns = sample.header.at_ns;
+        if is_known(&key, at_ns, world) {
             return;
         }
         let before = concerned(&key, world);
@@ -216,24 +222,20 @@ impl Verdicts {
         if targets.is_empty() {
             return;
         }
-        let at_ns = sample.header.at_ns;
-        if targets != before && role == Role::Miner {
+        let own = Watching::without(targets, listed(&key, world).targets);
+        let Concluded { signal, role, about, pool } = concluded;
+        if targets != before && pool == Side::Remote {
+            let expires_ns = at_ns.saturating_add(names::TTL_MAX_NS);
             let key =
                 EndpointKey { address: key.remote, port: key.remote_port, version: key.version, reserved: 0 };
-            world.learn(key, Learned { targets, expires_ns: at_ns.saturating_add(names::TTL_MAX_NS) });
+            world.learn(key, Learned { targets, own, expires_ns });
         }
-        judge(key, targets, signal, role, at_ns, world);
-        let interface = sample.header.interface;
-        tell(Finding::Detection(Detection {
-            key,
-            targets,
-            signal,
-            role,
-            about,
-            server_name: None,
-            interface,
-            at_ns,
-        }));
+        let judged = Judged { targets, own, at_ns, signal: signal as u8, role: role as u8, reserved: [0; 6] };
+        if world.judge(key, judged) {
+            let (server_name, interface) = (None, sample.header.interface);
+            let detection = Detection { key, targets, signal, role, about, server_name, interface, at_ns };
+            tell(Finding::Detection(detection));
+        }
     }
 }
 
@@ -251,11 +253,13 @@ fn named(
     if sample.sender() != Side::Local || watching.allows(remote_ip(&key), key.remote_port) {
         return;
     }
-    let listed = world.listed(Version::of(key.version), &key.remote, Some(key.remote_port)).targets;
+    let listed = listed(&key, world).targets;
     let named = watching.domains.find(name.as_bytes()).targets();
+    let (signal, role) = (Signal::Sni, Role::None);
     if named.is_empty() {
-        if concerned(&key, world) != listed {
-            judge_freed(key, listed, at_ns, world);
+        let signal = Judged::FREED;
+        let freed = Judged { targets: listed, own: named, at_ns, signal, role: role as u8, reserved: [0; 6] };
+        if concerned(&key, world) != listed && world.judge(key, freed) {
             tell(Finding::Freed(key));
         }
         return;
@@ -264,22 +268,19 @@ fn named(
         return;
     }
     let targets = watching.joined(named, listed);
-    judge(key, targets, Signal::Sni, Role::None, at_ns, world);
-    tell(Finding::Detection(Detection {
-        key,
-        targets,
-        signal: Signal::Sni,
-        role: Role::None,
-        about: About::default(),
-        server_name: Some(name.to_owned()),
-        interface: sample.header.interface,
-        at_ns,
-    }));
+    let judged =
+        Judged { targets, own: named, at_ns, signal: signal as u8, role: role as u8, reserved: [0; 6] };
+    if world.judge(key, judged) {
+        let (about, server_name) = (About::default(), Some(name.to_owned()));
+        let interface = sample.header.interface;
+        let detection = Detection { key, targets, signal, role, about, server_name, interface, at_ns };
+        tell(Finding::Detection(detection));
+    }
 }
 
 /// Was this very connection recognised before? One whose opening was seen since then is another.
 fn is_known(key: &FlowKey, at_ns: u64, world: &impl World) -> bool {
-    let Some(judged) = world.judgement(key).filter(|judged| judged.signal != Judged::FREED) else {
+    let Some(judged) = world.known().judged().get(key).filter(|judged| judged.signal != Judged::FREED) else {
         return false;
     };
     let is_other = matches!(world.opened(key), Some((opened_ns, Some(_))) if opened_ns > judged.at_ns);
@@ -288,16 +289,13 @@ fn is_known(key: &FlowKey, at_ns: u64, world: &impl World) -> bool {
 
 /// Whom the packet path takes a connection to concern.
 fn concerned(key: &FlowKey, world: &impl World) -> TargetSet {
-    classify::targets(Version::of(key.version), key.remote, Some(key), world)
+    let tables = Overlaid { tables: world.lists(), known: world.known() };
+    classify::targets(Version::of(key.version), key.remote, Some(*key), &tables)
 }
 
-fn judge(key: FlowKey, targets: TargetSet, signal: Signal, role: Role, at_ns: u64, world: &mut impl World) {
-    world.judge(key, Judged { targets, at_ns, signal: signal as u8, role: role as u8, reserved: [0; 6] });
-}
-
-fn judge_freed(key: FlowKey, targets: TargetSet, at_ns: u64, world: &mut impl World) {
-    let (signal, role) = (Judged::FREED, Role::None as u8);
-    world.judge(key, Judged { targets, at_ns, signal, role, reserved: [0; 6] });
+/// What the lists themselves say of its other end.
+fn listed(key: &FlowKey, world: &impl World) -> Found {
+    world.lists().listed(Version::of(key.version), &key.remote, Some(key.remote_port))
 }
 
 fn remote_ip(key: &FlowKey) -> IpAddr {

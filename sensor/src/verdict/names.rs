@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use sensor_ebpf::abi::{Address, Direction, EndpointKey, Learned, TargetSet, Transport};
+use sensor_ebpf::classify::Tables as _;
 
 use super::queries::Queries;
 use super::{Answer, Finding, Sample, Verdicts, Watching, World};
@@ -91,10 +92,11 @@ fn learn(
         return;
     }
     let (address, version) = Address::from_ip(ip);
-    let targets = watching.joined(targets, world.listed(version, &address, None).targets);
+    let own = targets;
+    let targets = watching.composed(own, world.lists().listed(version, &address, None));
     let expires_ns = at_ns.saturating_add(ttl_ns.clamp(TTL_MIN_NS, TTL_MAX_NS));
     let key = EndpointKey { address, port: 0, version: version as u8, reserved: 0 };
-    world.learn(key, Learned { targets, expires_ns });
+    world.learn(key, Learned { targets, own, expires_ns });
 }
 
 /// Addresses that stand for another host in each network: an answer could make any of ours a pool's.

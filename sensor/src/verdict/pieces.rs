@@ -52,7 +52,7 @@ impl Pieces {
             let (said, wanted_from) = read(sample.payload, sample.is_cut());
             let wanted = wanted_from.and_then(|from| sample.payload.get(from..));
             if let Some(wanted) = wanted.filter(|_| !sample.is_cut()) {
-                let mut bytes = self.spare.pop().unwrap_or_default();
+                let mut bytes = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(PIECE_BYTES_MAX));
                 bytes.clear();
                 bytes.extend_from_slice(wanted);
                 self.keep(key, Piece { next, bytes });

@@ -28,6 +28,17 @@ struct Heard {
     said: [Said; 2],
     signal: Option<Signal>,
     about: About,
+    /// A side spoke as a miner and as a pool: nothing follows from it any more.
+    is_muddled: bool,
+}
+
+/// What is certain of a connection.
+pub(super) struct Concluded {
+    pub(super) signal: Signal,
+    pub(super) role: Role,
+    pub(super) about: About,
+    /// Which side serves the other.
+    pub(super) pool: Side,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -63,15 +74,17 @@ impl Sessions {
         mining: Mining,
         initiator: Option<Side>,
         has_host: bool,
-    ) -> Option<(Signal, Role, About)> {
+    ) -> Option<Concluded> {
         let (key, sender) = (sample.header.key, sample.sender());
         let heard = self.heard.entry(key);
         let said = &mut heard.said[sender.index()];
         if said.speaks_as.is_some_and(|before| before != mining.speaker) {
-            // Nobody is both: the ports are another connection's by now.
-            *heard = Heard::default();
+            // Nobody is both: someone plays, or echoes.
+            heard.is_muddled = true;
         }
-        let said = &mut heard.said[sender.index()];
+        if heard.is_muddled {
+            return None;
+        }
         said.speaks_as = Some(mining.speaker);
         match mining.weight {
             Weight::Enough => said.is_enough = true,
@@ -92,7 +105,7 @@ impl Sessions {
         let miner = if mining.speaker == Speaker::Miner { sender } else { sender.other() };
         let role = role(heard.said, miner, initiator, has_host)?;
         let heard = self.heard.remove(&key)?;
-        Some((heard.signal?, role, heard.about))
+        Some(Concluded { signal: heard.signal?, role, about: heard.about, pool: miner.other() })
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use sensor_ebpf::abi::TargetSet;
+use sensor_ebpf::ranges::Found;
 
 use crate::config::Config;
 use crate::watchlists::{Allow, Category, CompileError, Domains, UNLISTED, Watchlists};
@@ -88,14 +89,30 @@ impl Watching {
         all
     }
 
-    /// The same, and where no list of pools is among them, the target of mining that is on none.
+    /// Those of `targets` that are not on the lists themselves.
+    pub fn without(targets: TargetSet, listed: TargetSet) -> TargetSet {
+        let own = targets.slots().filter(|slot| !listed.contains(*slot));
+        TargetSet::of(own).unwrap_or(TargetSet::EMPTY)
+    }
+
+    /// What an address stands for of which `own` was learned and `listed` is on the lists: within a
+    /// watchlist an endpoint beats what was learned, and that a prefix. Mining that no list names is
+    /// nothing any more where one does.
+    pub fn composed(&self, own: TargetSet, listed: Found) -> TargetSet {
+        let own = if self.has_pool(listed.targets) { Self::without(own, self.unlisted()) } else { own };
+        if listed.is_endpoint { self.joined(listed.targets, own) } else { self.joined(own, listed.targets) }
+    }
+
+    fn has_pool(&self, targets: TargetSet) -> bool {
+        targets.slots().any(|slot| self.lists.get(&slot).is_some_and(|list| list.is_mining))
+    }
+
+    fn unlisted(&self) -> TargetSet {
+        TargetSet::of(self.unlisted).unwrap_or(TargetSet::EMPTY)
+    }
+
+    /// These, and where no list of pools is among them, the target of mining that is on none.
     pub fn with_mining(&self, targets: TargetSet) -> TargetSet {
-        if targets.slots().any(|slot| self.lists.get(&slot).is_some_and(|list| list.is_mining)) {
-            return targets;
-        }
-        match self.unlisted {
-            Some(slot) => self.joined(TargetSet::of([slot]).unwrap_or(targets), targets),
-            None => targets,
-        }
+        if self.has_pool(targets) { targets } else { self.joined(self.unlisted(), targets) }
     }
 }

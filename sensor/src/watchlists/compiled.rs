@@ -35,7 +35,7 @@ use crate::config::{Config, Limits};
 pub struct Compiled {
     /// As [`sensor_ebpf::ranges`] lays them out.
     pub lines: Vec<Line>,
-    /// The bits of [`sensor_ebpf::abi::filter`] that lists set.
+    /// The bits of [`sensor_ebpf::abi::filter`] that lists set; none: whoever has this does without.
     pub filter: Vec<u64>,
     pub sizes: Sizes,
 }
@@ -280,7 +280,7 @@ fn target_set(
 
 impl Tables for Compiled {
     fn covers(&self, version: Version, remote: &Address) -> bool {
-        coverage::is_set(&self.filter, version, remote)
+        self.filter.is_empty() || coverage::is_set(&self.filter, version, remote)
     }
 
     fn listed(&self, version: Version, remote: &Address, port: Option<u16>) -> Found {

@@ -19,7 +19,7 @@ use sensor::flows::{TargetFlows, View};
 use sensor::inspect::{About, Signal};
 use sensor::recognition::Recognised;
 use sensor::state::{Cost, Interfaces, Kernel, Reload, Shared, Slot, Standing, State, Watched};
-use sensor::verdict::{Detection, Role};
+use sensor::verdict::{Detection, Refusals, Role};
 use sensor::watchlists::{Compiled, Watchlists};
 use sensor_ebpf::abi::{Address, Findings, FlowKey, Own, TargetSet, Totals, Transport, Version};
 
@@ -159,6 +159,7 @@ pub fn recognised() -> Recognised {
         recent: [detection].into(),
         learned: 63,
         judged: 64,
+        refused: Refusals { learned: 68, judged: 69 },
     }
 }
 

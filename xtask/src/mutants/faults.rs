@@ -96,8 +96,8 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         breaks: "what a connection said itself is not asked for",
         file: CLASSIFY,
-        find: "if let Some(found) = tables.judged(flow) {",
-        replace: "if let Some(found) = tables.judged(flow).filter(|_| flow.remote_port == 0) {",
+        find: "if let Some(found) = tables.judged(&flow) {",
+        replace: "if let Some(found) = tables.judged(&flow).filter(|_| flow.remote_port == 0) {",
     },
     Fault {
         breaks: "a search gives up before the last level",
@@ -230,6 +230,12 @@ pub(super) const FAULTS: &[Fault] = &[
         file: SAMPLE,
         find: "} else if key.remote_port == DNS_PORT {",
         replace: "} else if key.remote_port == DNS_PORT || key.local_port == DNS_PORT {",
+    },
+    Fault {
+        breaks: "whatever is said at TCP port 53 is DNS",
+        file: SAMPLE,
+        find: "let is_dns = key.remote_port == DNS_PORT && begun == Candidate::CONTINUES;",
+        replace: "let is_dns = key.remote_port == DNS_PORT;",
     },
     Fault {
         breaks: "a hello ends with its first record",

@@ -124,7 +124,7 @@ impl Listed {
         let (remote_port, local_port) = (PORT, 0);
         let local = Address::default();
         let flow = FlowKey { remote, local, remote_port, local_port, transport: 0, version: 0, reserved: 0 };
-        let found = targets(version, remote, Some(&flow), &self.compiled);
+        let found = targets(version, remote, Some(flow), &self.compiled);
         let wanted = match to {
             To::Prefix => TargetSet::of([PREFIXES]),
             To::Endpoint => TargetSet::of([ENDPOINTS]),

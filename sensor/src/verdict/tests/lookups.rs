@@ -51,7 +51,7 @@ impl Wire {
     fn known_s(&self, ip: &str) -> Option<u64> {
         let (address, version) = Address::from_ip(ip.parse::<IpAddr>().expect("an address"));
         let key = EndpointKey { address, port: 0, version: version as u8, reserved: 0 };
-        let learned = self.host.known.learned.get(&key)?;
+        let learned = self.host.known.learned().get(&key)?;
         Some((learned.expires_ns - self.now_ns()).div_ceil(SECOND_NS))
     }
 }
@@ -307,7 +307,7 @@ fn an_address_that_a_list_has_concerns_both() {
     let mut wire = Wire::new();
     let told = wire.dns([asked(query()), answered(answer().a(POOL, 300, [175, 45, 176, 9]))]);
     assert_eq!(told.len(), 1);
-    let learned: Vec<_> = wire.host.known.learned.values().map(|it| it.targets).collect();
+    let learned: Vec<_> = wire.host.known.learned().values().map(|it| it.targets).collect();
     let mut names = wire.names(learned[0]);
     names.sort();
     assert_eq!(names, ["dprk/star-kp", "mining/supportxmr"]);

@@ -18,11 +18,11 @@ fn learn(wire: &mut Wire, name: &str) {
     assert!(!targets.is_empty());
     let (address, version) = Address::from_ip(STRANGER.parse().expect("an address"));
     let key = EndpointKey { address, port: 0, version: version as u8, reserved: 0 };
-    wire.host.known.learned.insert(key, Learned { targets, expires_ns: u64::MAX });
+    wire.host.known.learn(key, Learned { targets, own: targets, expires_ns: u64::MAX });
 }
 
 fn judgements(wire: &Wire) -> Vec<(FlowKey, Judged)> {
-    wire.host.known.judged.iter().map(|(key, judged)| (*key, *judged)).collect()
+    wire.host.known.judged().iter().map(|(key, judged)| (*key, *judged)).collect()
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn a_hello_for_a_watched_name_is_found_wherever_it_is_split() {
         assert_eq!(wire.names(found.targets), ["mining/supportxmr"]);
     }
     assert_eq!(judgements(&wire).len(), hello.len(), "each connection is judged");
-    assert!(wire.host.known.learned.is_empty(), "the address may be many sites'");
+    assert!(wire.host.known.learned().is_empty(), "the address may be many sites'");
 }
 
 #[test]

@@ -189,7 +189,7 @@ fn the_pool_of_a_session_is_learned_by_address_and_port() {
     let mut wire = Wire::new();
     let session = session(&mut wire, Role::Miner);
     spoken(&mut wire, &dialects::all()[0], Role::Miner, session);
-    let learned: Vec<_> = wire.host.known.learned.keys().map(|key| key.port).collect();
+    let learned: Vec<_> = wire.host.known.learned().keys().map(|key| key.port).collect();
     assert_eq!(learned, [3333]);
 }
 
@@ -198,7 +198,7 @@ fn of_miners_that_come_to_this_host_nothing_is_learned() {
     let mut wire = Wire::new();
     let session = session(&mut wire, Role::Pool);
     spoken(&mut wire, &dialects::all()[0], Role::Pool, session);
-    assert!(wire.host.known.learned.is_empty());
+    assert!(wire.host.known.learned().is_empty());
     wire.only("a pool");
 }
 
@@ -222,7 +222,7 @@ fn a_pool_that_a_list_names_is_not_unlisted() {
     let mut session = session(&mut wire, Role::Miner);
     session.says(&mut wire, LOGIN);
     assert_eq!(wire.told(), [(Signal::Stratum, Role::Miner, vec!["ours/ours".to_owned()])]);
-    assert!(wire.host.known.learned.is_empty(), "a list says so already");
+    assert!(wire.host.known.learned().is_empty(), "a list says so already");
 }
 
 #[test]

@@ -2,10 +2,8 @@
 
 use std::path::Path;
 
-use sensor_ebpf::abi::{Address, Direction, EndpointKey, FlowKey, Judged, Learned, Side, TargetSet, Version};
-use sensor_ebpf::classify::Tables;
+use sensor_ebpf::abi::{Direction, EndpointKey, FlowKey, Judged, Learned, Side, TargetSet};
 use sensor_ebpf::flow;
-use sensor_ebpf::ranges::Found;
 
 use super::packets::build::{Frame, from};
 use super::packets::samples::PLENTY;
@@ -28,28 +26,6 @@ pub struct Host {
     pub sampling: Sampling,
 }
 
-impl Tables for Host {
-    fn covers(&self, version: Version, remote: &Address) -> bool {
-        self.overlaid().covers(version, remote)
-    }
-
-    fn listed(&self, version: Version, remote: &Address, port: Option<u16>) -> Found {
-        self.overlaid().listed(version, remote, port)
-    }
-
-    fn may_know(&self, remote: &Address) -> bool {
-        self.overlaid().may_know(remote)
-    }
-
-    fn learned(&self, key: &EndpointKey) -> Option<TargetSet> {
-        self.overlaid().learned(key)
-    }
-
-    fn judged(&self, key: &FlowKey) -> Option<TargetSet> {
-        self.overlaid().judged(key)
-    }
-}
-
 impl Host {
     fn overlaid(&self) -> Overlaid<'_, Compiled> {
         Overlaid { tables: &self.compiled, known: &self.known }
@@ -57,16 +33,22 @@ impl Host {
 }
 
 impl World for Host {
+    type Lists = Compiled;
+
+    fn lists(&self) -> &Compiled {
+        &self.compiled
+    }
+
+    fn known(&self) -> &Known {
+        &self.known
+    }
+
     fn learn(&mut self, key: EndpointKey, learned: Learned) {
-        self.known.learned.insert(key, learned);
+        self.known.learn(key, learned);
     }
 
-    fn judge(&mut self, key: FlowKey, judged: Judged) {
-        self.known.judged.insert(key, judged);
-    }
-
-    fn judgement(&self, key: &FlowKey) -> Option<Judged> {
-        self.known.judged.get(key).copied()
+    fn judge(&mut self, key: FlowKey, judged: Judged) -> bool {
+        self.known.judge(key, judged)
     }
 
     fn opened(&self, key: &FlowKey) -> Option<(u64, Option<Side>)> {
@@ -106,7 +88,7 @@ impl Wire {
         let compiled = Compiled::new(&lists, &config.limits, slot_of).expect("they fit");
         let watching = Watching::of(&lists, slot_of).expect("they fit");
         Self {
-            host: Host { compiled, known: Known::default(), sampling: Sampling::new(PLENTY) },
+            host: Host { compiled, known: Known::new(1 << 20, 1 << 20), sampling: Sampling::new(PLENTY) },
             verdicts: Verdicts::new(true),
             watching,
             found: Vec::new(),

@@ -69,7 +69,7 @@ fn flow_to(remote: Address, port: Option<u16>) -> Option<FlowKey> {
 fn concerned(watchlists: &Watchlists, address: IpAddr, port: Option<u16>) -> BTreeSet<String> {
     let compiled = compile(watchlists).unwrap();
     let (remote, version) = Address::from_ip(address);
-    let set = classify::targets(version, remote, flow_to(remote, port).as_ref(), &compiled);
+    let set = classify::targets(version, remote, flow_to(remote, port), &compiled);
     let names = watchlists
         .lists
         .iter()
@@ -304,7 +304,7 @@ proptest! {
             for port in [None, Some(1), Some(2), Some(3), Some(4)] {
                 let expected = by_linear_scan(&lists, address, port);
                 let (remote, version) = Address::from_ip(address);
-                let set = classify::targets(version, remote, flow_to(remote, port).as_ref(), &compiled);
+                let set = classify::targets(version, remote, flow_to(remote, port), &compiled);
                 let found = set.slots().map(|slot| names[slot as usize].clone()).collect();
                 prop_assert_eq!(&expected, &found, "compiled: {} {:?}", address, port);
                 if port.is_some() {
@@ -332,7 +332,7 @@ fn the_fullest_address_and_the_fullest_block_are_searched_to_the_end() {
     let compiled = compile(&lists).unwrap();
     let slot = |address: Ipv4Addr, port| {
         let (address, version) = Address::from_ip(address.into());
-        classify::targets(version, address, flow_to(address, Some(port)).as_ref(), &compiled).slot(0)
+        classify::targets(version, address, flow_to(address, Some(port)), &compiled).slot(0)
     };
     for port in 1..=u16::MAX {
         assert_eq!(slot(host, port), Some(0), "port {port}");
