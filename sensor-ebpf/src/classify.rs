@@ -8,7 +8,7 @@
 //! first answer is the whole answer.
 
 use crate::abi::{Address, Direction, EndpointKey, FlowKey, TargetSet, Transport, Undecoded, Version};
-use crate::headers::{self, Link, Refused, Segment};
+use crate::headers::{self, Headers, Link, Refused, Segment};
 use crate::packet::Packet;
 use crate::ranges::Found;
 
@@ -58,6 +58,13 @@ pub fn classify(
     tables: &impl Tables,
 ) -> Result<Observation, Refused> {
     let headers = headers::parse(packet, link)?;
+    let packets = headers.wire_packets(packet.aggregate());
+    Ok(look_up(headers, packets, direction, tables))
+}
+
+/// What a packet of these headers, which stands for so many wire packets, means when it goes this way.
+#[inline(always)]
+pub fn look_up(headers: Headers, packets: u32, direction: Direction, tables: &impl Tables) -> Observation {
     let (remote, local) = match direction {
         Direction::Egress => (headers.destination, headers.source),
         Direction::Ingress => (headers.source, headers.destination),
@@ -77,18 +84,18 @@ pub fn classify(
         reserved: 0,
     };
     let flow = headers.has_ports.then_some(key);
-    Ok(Observation {
+    Observation {
         direction,
         targets: targets(headers.version, remote, flow, tables),
         transport: headers.transport,
         bytes: headers.bytes,
-        packets: headers.wire_packets(packet.aggregate()),
+        packets,
         flow,
         segment: headers.segment,
         payload_offset: headers.payload_offset,
         payload_len: headers.payload_len,
         flaw: headers.flaw,
-    })
+    }
 }
 
 /// What is known of a packet's other end: what its connection said itself; what was learned of address

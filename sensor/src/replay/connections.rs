@@ -53,6 +53,8 @@ pub struct Connections {
     concerns: Vec<Concern>,
     /// The latest between two ends, whichever of them is which.
     latest: HashMap<FlowKey, u32, RandomState>,
+    /// That of the packet before: packets come in runs.
+    last: Option<(FlowKey, u32)>,
     max: usize,
 }
 
@@ -82,8 +84,10 @@ impl Connections {
     pub fn follow(&mut self, egress: &Observation, ingress: &Observation, now_ns: u64) -> Option<Place> {
         let key = egress.flow?;
         let ends = either_way(&key);
-        let known = self.latest.get(&ends).copied();
+        let last = self.last.filter(|(last, _)| *last == ends).map(|(_, index)| index);
+        let known = last.or_else(|| self.latest.get(&ends).copied());
         if let Some(index) = known {
+            self.last = Some((ends, index));
             let index = index as usize;
             let connection = &mut self.all[index];
             let sent_by_local =
@@ -102,7 +106,9 @@ impl Connections {
         begin(&mut flow, egress, now_ns, 0);
         let index = self.all.len();
         self.all.push(Connection { key, flow, concern: NOBODY });
-        self.latest.insert(ends, u32::try_from(index).ok()?);
+        let place = u32::try_from(index).ok()?;
+        self.latest.insert(ends, place);
+        self.last = Some((ends, place));
         Some(Place { index, direction: Direction::Egress, succeeds: known.is_some() })
     }
 

@@ -21,10 +21,10 @@ use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 
 use sensor_ebpf::abi::{Direction, FlowKey, Side, TargetSet, Transport};
-use sensor_ebpf::classify::{Observation, Tables, classify};
+use sensor_ebpf::classify::{Observation, Tables, look_up};
 use sensor_ebpf::count::{count, note};
-use sensor_ebpf::headers::{Link, Refused};
-use sensor_ebpf::packet::{Aggregate, Captured};
+use sensor_ebpf::headers::{Link, Refused, parse};
+use sensor_ebpf::packet::{Aggregate, Captured, Packet};
 use sensor_ebpf::sample::{Candidate, consider, sample};
 
 use crate::config::Inspect;
@@ -183,10 +183,10 @@ impl<'a, L: Lists> Told<'a, L> {
 
     fn see(&self, packet: &Captured<'_>, link: Link) -> Result<BothWays, Refused> {
         let tables = Overlaid { tables: self.lists.tables(), known: &self.known };
-        Ok(BothWays {
-            egress: classify(packet, link, Direction::Egress, &tables)?,
-            ingress: classify(packet, link, Direction::Ingress, &tables)?,
-        })
+        let headers = parse(packet, link)?;
+        let packets = headers.wire_packets(packet.aggregate());
+        let towards = |direction| look_up(headers, packets, direction, &tables);
+        Ok(BothWays { egress: towards(Direction::Egress), ingress: towards(Direction::Ingress) })
     }
 
     /// Was anything said of the connection before this one?

@@ -126,7 +126,7 @@ pub struct Overlaid<'a, T> {
 
 impl<T: Tables> Tables for Overlaid<'_, T> {
     fn covers(&self, version: Version, remote: &Address) -> bool {
-        self.tables.covers(version, remote) || self.known.may_hold(remote)
+        self.tables.covers(version, remote) || self.may_know(remote)
     }
 
     fn listed(&self, version: Version, remote: &Address, port: Option<u16>) -> Found {
@@ -134,7 +134,8 @@ impl<T: Tables> Tables for Overlaid<'_, T> {
     }
 
     fn may_know(&self, remote: &Address) -> bool {
-        self.known.may_hold(remote)
+        // Most captures teach nothing: that spares each of their packets a look into the filter.
+        !self.known.is_empty() && self.known.may_hold(remote)
     }
 
     fn learned(&self, key: &EndpointKey) -> Option<TargetSet> {
