@@ -46,7 +46,10 @@ pub(super) fn compile(
     tables.switch_to(&compiled)?;
     let sizes = compiled.sizes;
     compiled.filter = Vec::new();
-    recognition.watch(watching, compiled, tables)?;
+    // The lists are in use: whatever else fails does not undo that.
+    if let Err(error) = recognition.watch(watching, compiled, tables) {
+        tracing::error!("what was learned still follows the lists before: {error:#}");
+    }
     Ok(Watched { lists, slots, slots_taken: tables.slots_taken(), compiled: sizes })
 }
 

@@ -176,7 +176,7 @@ impl Verdicts {
             }
             Some(SampleKind::Json) => {
                 // A body that a web server sends is no line between miner and pool, whatever it says.
-                let is_http = self.sessions.speaks_http(&sample.header.key);
+                let is_http = self.sessions.speaks_http(&sample.header.key, sample.header.at_ns);
                 let mining = self.pieces.whole(sample, |bytes, is_cut| {
                     let payload = Payload { bytes, is_cut };
                     let mining = if is_http { getwork::inspect(payload) } else { stratum::inspect(payload) };
@@ -185,7 +185,7 @@ impl Verdicts {
                 self.hear_mining(sample, mining, watching, world, tell);
             }
             Some(SampleKind::Http) => {
-                self.sessions.note_http(&sample.header.key);
+                self.sessions.note_http(&sample.header.key, sample.header.at_ns);
                 let mining = self.pieces.whole(sample, |bytes, is_cut| {
                     let wants_more = !bytes.ends_with(b"\r\n\r\n");
                     (getwork::inspect(Payload { bytes, is_cut }), wants_more.then_some(0))

@@ -15,6 +15,9 @@ use crate::inspect::{About, Mining, Signal, Speaker, Weight, Work};
 
 /// Connections of which something is remembered; of more, the oldest go.
 const CONNECTIONS_MAX: usize = 4096;
+/// After so long a silence, what was said between two ends was another connection's: sooner, nobody opens
+/// one on the same ports (RFC 9293, 3.6.1: twice the two minutes of a segment's life).
+const SILENCE_NS: u64 = 240 * 1_000_000_000;
 
 #[derive(Default)]
 pub(super) struct Sessions {
@@ -49,12 +52,12 @@ struct Said {
 }
 
 impl Sessions {
-    pub(super) fn note_http(&mut self, key: &FlowKey) {
-        self.http.entry(*key);
+    pub(super) fn note_http(&mut self, key: &FlowKey, at_ns: u64) {
+        self.http.entry(*key, at_ns);
     }
 
-    pub(super) fn speaks_http(&self, key: &FlowKey) -> bool {
-        self.http.entries.contains_key(key)
+    pub(super) fn speaks_http(&self, key: &FlowKey, at_ns: u64) -> bool {
+        self.http.entries.get(key).is_some_and(|entry| !entry.is_anothers(at_ns))
     }
 
     #[cfg(test)]
@@ -76,7 +79,7 @@ impl Sessions {
         has_host: bool,
     ) -> Option<Concluded> {
         let (key, sender) = (sample.header.key, sample.sender());
-        let heard = self.heard.entry(key);
+        let heard = self.heard.entry(key, sample.header.at_ns);
         let said = &mut heard.said[sender.index()];
         if said.speaks_as.is_some_and(|before| before != mining.speaker) {
             // Nobody is both: someone plays, or echoes.
@@ -128,9 +131,22 @@ fn role(said: [Said; 2], miner: Side, initiator: Option<Side>, has_host: bool) -
 
 /// Entries by connection, the oldest of which make room.
 struct Bounded<T> {
-    entries: HashMap<FlowKey, T, RandomState>,
+    entries: HashMap<FlowKey, Entry<T>, RandomState>,
     /// As they came; may name such as are gone.
     order: VecDeque<FlowKey>,
+}
+
+#[derive(Default)]
+struct Entry<T> {
+    last_ns: u64,
+    of: T,
+}
+
+impl<T> Entry<T> {
+    /// Is this about a connection before the one that speaks now?
+    fn is_anothers(&self, now_ns: u64) -> bool {
+        now_ns.saturating_sub(self.last_ns) > SILENCE_NS
+    }
 }
 
 impl<T> Default for Bounded<T> {
@@ -140,7 +156,7 @@ impl<T> Default for Bounded<T> {
 }
 
 impl<T: Default> Bounded<T> {
-    fn entry(&mut self, key: FlowKey) -> &mut T {
+    fn entry(&mut self, key: FlowKey, now_ns: u64) -> &mut T {
         if !self.entries.contains_key(&key) {
             while self.order.len() >= CONNECTIONS_MAX {
                 let oldest = self.order.pop_front();
@@ -148,10 +164,15 @@ impl<T: Default> Bounded<T> {
             }
             self.order.push_back(key);
         }
-        self.entries.entry(key).or_default()
+        let entry = self.entries.entry(key).or_default();
+        if entry.is_anothers(now_ns) {
+            entry.of = T::default();
+        }
+        entry.last_ns = now_ns;
+        &mut entry.of
     }
 
     fn remove(&mut self, key: &FlowKey) -> Option<T> {
-        self.entries.remove(key)
+        self.entries.remove(key).map(|entry| entry.of)
     }
 }

@@ -185,6 +185,27 @@ fn a_new_connection_on_the_same_ports_is_another_detection() {
 }
 
 #[test]
+fn what_a_connection_before_on_the_same_ports_said_is_forgotten_with_it() {
+    for (what, before) in [
+        ("HTTP", [(Egress, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"), (Ingress, "HTTP/1.1 200 OK\r\n\r\n")]),
+        ("both in one", [(Ingress, LOGIN), (Ingress, JOB)]),
+    ] {
+        let mut wire = Wire::new();
+        let mut session = session(&mut wire, Role::Miner);
+        for (direction, text) in before {
+            session.send(&mut wire, direction, text.as_bytes());
+        }
+        assert_eq!(wire.told(), [], "{what}");
+        wire.wait(300);
+        session.sequence = [100_000; 2];
+        session.open(&mut wire, Egress);
+        session.says(&mut wire, LOGIN);
+        session.hears(&mut wire, JOB);
+        wire.only(what);
+    }
+}
+
+#[test]
 fn the_pool_of_a_session_is_learned_by_address_and_port() {
     let mut wire = Wire::new();
     let session = session(&mut wire, Role::Miner);
