@@ -262,3 +262,98 @@ fn add(object: &mut Value, name: &str, value: Option<impl Serialize>) {
 fn remote_ip(key: &FlowKey) -> IpAddr {
     key.remote.to_ip(Version::of(key.version))
 }
+
+#[cfg(test)]
+mod tests {
+    use sensor_ebpf::abi::{Address, TargetSet};
+
+    use super::*;
+    use crate::inspect::{About, Signal};
+
+    const SECOND_NS: u64 = 1_000_000_000;
+
+    /// Events that wait where nobody takes them.
+    fn waiting(most: usize, with_wallets: bool) -> (Events, mpsc::Receiver<String>) {
+        let (sender, receiver) = mpsc::channel(most);
+        let (dropped, shares) = (Arc::default(), HashMap::new());
+        (Events { lines: Some(sender), dropped, shares, host: "here".to_owned(), with_wallets }, receiver)
+    }
+
+    fn detect(events: &mut Events, target: &str, at_ns: u64) {
+        let text = |text: &str| Some(text.to_owned());
+        let found = Detection {
+            key: FlowKey {
+                remote: Address::v4(0x3c71_00cb),
+                local: Address::v4(0x0100_000a),
+                remote_port: 3333,
+                local_port: 40_000,
+                transport: Transport::Tcp as u8,
+                version: Version::V4 as u8,
+                reserved: 0,
+            },
+            targets: TargetSet::EMPTY,
+            signal: Signal::Stratum,
+            role: Role::Miner,
+            about: About { agent: text("a\n\"1"), coin: None, wallet: text("4wallet"), worker: text("rig") },
+            server_name: None,
+            interface: 2,
+            at_ns,
+        };
+        events.detection(&found, Concerned { watchlist: "mining", target, domain: None }, None, Some("eth0"));
+    }
+
+    fn dropped(events: &Events) -> [u64; 3] {
+        Dropped::ALL.map(|reason| events.dropped.get(reason))
+    }
+
+    #[test]
+    fn a_target_has_its_share_and_takes_nothing_from_anothers() {
+        let (mut events, _receiver) = waiting(QUEUE_MAX, true);
+        (0..25).for_each(|_| detect(&mut events, "one", SECOND_NS));
+        assert_eq!(dropped(&events), [0, 0, 5]);
+        (0..20).for_each(|_| detect(&mut events, "another", SECOND_NS));
+        assert_eq!(dropped(&events), [0, 0, 5]);
+        (0..5).for_each(|_| detect(&mut events, "one", 4 * SECOND_NS));
+        assert_eq!(dropped(&events), [0, 0, 7], "three more after three seconds");
+        (0..21).for_each(|_| detect(&mut events, "one", 1_000 * SECOND_NS));
+        assert_eq!(dropped(&events), [0, 0, 8], "silence saves no more than what may be said at once");
+    }
+
+    #[test]
+    fn what_waits_for_somebody_slow_is_bounded_and_the_rest_is_counted() {
+        let (mut events, mut receiver) = waiting(4, true);
+        (0..10).for_each(|_| detect(&mut events, "one", SECOND_NS));
+        assert_eq!(dropped(&events), [6, 0, 0]);
+        receiver.try_recv().expect("one of the four");
+        detect(&mut events, "one", SECOND_NS);
+        assert_eq!(dropped(&events), [6, 0, 0], "there is room again");
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_counted_line_by_line() {
+        let dropped = Counts::default();
+        let (sender, receiver) = mpsc::channel(8);
+        (0..3).for_each(|_| sender.try_send("{}\n".to_owned()).expect("there is room"));
+        drop(sender);
+        write_all(receiver, &Output::File("/dev/full".into()), &dropped);
+        assert_eq!(dropped.get(Dropped::Output), 3);
+    }
+
+    #[test]
+    fn an_event_is_one_line_of_json_and_wallets_are_in_it_only_where_they_are_wanted() {
+        for with_wallets in [true, false] {
+            let (mut events, mut receiver) = waiting(1, with_wallets);
+            detect(&mut events, "one", SECOND_NS);
+            let line = receiver.try_recv().expect("an event");
+            assert_eq!(line.matches('\n').count(), 1, "{line}");
+            let event: Value = serde_json::from_str(&line).expect("JSON");
+            assert_eq!(event["poolwatch"]["agent"], "a\n\"1");
+            assert_eq!(event["poolwatch"]["wallet"].as_str(), with_wallets.then_some("4wallet"));
+            assert_eq!(event["poolwatch"]["worker"].as_str(), with_wallets.then_some("rig"));
+            assert_eq!(
+                (&event["source"]["port"], &event["destination"]["port"]),
+                (&json!(40_000), &json!(3333))
+            );
+        }
+    }
+}

@@ -4,14 +4,15 @@
 mod support;
 
 use std::fs;
-use std::process::Stdio;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use rustix::process::Signal;
 use serde_json::Value;
 use support::daemon::{Build, Daemon, Metrics};
 use support::mining::{AGENT, Miner, NameServer, WALLET, resolve, serve_pool, serve_silence};
-use support::namespace::Namespace;
+use support::namespace::{Namespace, run};
 use support::{PinsDirectory, patience};
 use tempfile::TempDir;
 
@@ -314,4 +315,60 @@ fn far_beyond_the_budget_each_sample_is_either_heard_or_counted_as_dropped_and_t
     assert!(dropped(&metrics) > CONNECTIONS / 10, "{} dropped", dropped(&metrics));
     assert!(detections(&metrics, "unlisted", "miner") > 0);
     assert!(resident() < before + 8 * 1024, "{before} KiB, then {}", resident());
+}
+
+/// A disk of one page.
+struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    fn mount() -> Self {
+        let disk = Self(TempDir::new().expect("a directory"));
+        let mut mount = Command::new("mount");
+        run(mount.args(["-t", "tmpfs", "-o", "size=4k", "tmpfs"]).arg(disk.0.path()));
+        disk
+    }
+
+    fn events(&self) -> PathBuf {
+        self.0.path().join("events.json")
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).output();
+    }
+}
+
+#[test]
+fn events_that_a_full_disk_does_not_take_are_counted_and_those_that_it_took_are_whole() {
+    // As many as one target may tell at once, but one.
+    const SESSIONS: u64 = 19;
+    let (near, far) = wired();
+    let (disk, pool) = (SmallDisk::mount(), format!("{UNKNOWN}:5555"));
+    serve_pool(&far, &[&pool]);
+    let daemon = Daemon::start(&near, &format!("[events]\noutput = \"{}\"\n", disk.events().display()));
+    let log_in = || {
+        let mut miner = Miner::connect(&near, &pool);
+        miner.log_in();
+        miner
+    };
+    let mut miners: Vec<Miner> = (0..SESSIONS).map(|_| log_in()).collect();
+    let read = || fs::read_to_string(disk.events()).unwrap_or_default();
+    let lines = || read().lines().count() as u64;
+    let unwritten = |it: &Metrics| it.sum("poolwatch_events_dropped_total", &[("reason", "output")]);
+    let metrics = daemon.wait_for("each event written or counted", |it| {
+        detections(it, "unlisted", "miner") == SESSIONS && lines() + unwritten(it) == SESSIONS
+    });
+    assert!(lines() > 0, "the disk took none");
+    assert!(unwritten(&metrics) > 0, "the disk took them all");
+    let whole = |line: &str| serde_json::from_str::<Value>(line).is_ok();
+    assert!(read().lines().all(whole), "{}", read());
+
+    fs::remove_file(disk.events()).expect("there is room again");
+    miners.push(log_in());
+    daemon.wait_for("the next event in a file of its own", |_| lines() == 1);
+    assert!(read().lines().all(whole), "{}", read());
+    assert_eq!(unwritten(&daemon.metrics()), unwritten(&metrics));
+    let complaints = daemon.log().lines().filter(|line| line.contains("events.output")).count();
+    assert!((1..=3).contains(&complaints), "{}", daemon.log());
 }

@@ -1,5 +1,8 @@
 //! What the daemon takes to look at a sample that says nothing, which is nearly every one: from the ring's
-//! bytes to a verdict, with the built-in lists, on one CPU. And that it allocates nothing for it.
+//! bytes to a verdict, with the built-in lists, on one CPU. That it allocates nothing for it. And what that
+//! comes to where much is said.
+
+mod running;
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -51,7 +54,8 @@ pub fn measure(plan: &Plan, report: &mut Report) -> Result<()> {
         let ((), allocated) = allocations::counted(|| (0..BATCH).for_each(&mut hear));
         report.judge(&format!("allocations for {BATCH} samples, {what}"), allocated, "allocations", 0);
     }
-    Ok(())
+    let [(.., json), ..] = negatives();
+    running::measure(if plan.quick { 2 } else { 10 }, &json, report)
 }
 
 fn about(key: &'static str, what: &'static str, unit: &'static str) -> About<'static> {

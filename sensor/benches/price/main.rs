@@ -15,6 +15,7 @@ mod packets;
 mod process;
 mod replay;
 mod scrape;
+mod setting;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod traffic;

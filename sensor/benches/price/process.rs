@@ -28,6 +28,18 @@ pub fn resident(pid: u32) -> Result<(u64, u64)> {
     bytes("VmRSS:").zip(bytes("VmHWM:")).with_context(|| format!("{path} says nothing of its memory"))
 }
 
+/// Seconds that a process has run so far, all its threads, to a hundredth.
+pub fn cpu_seconds(pid: u32) -> Result<f64> {
+    let path = format!("/proc/{pid}/stat");
+    let said = fs::read_to_string(&path).with_context(|| path.clone())?;
+    // The name, which may be anything, is in parentheses; utime and stime are fields 14 and 15.
+    let fields = said.rsplit_once(") ").map(|(_, rest)| rest.split_whitespace().skip(11));
+    let ticks = fields.with_context(|| format!("{path}: {said}"))?.take(2).map(str::parse::<u32>);
+    let ticks = ticks.sum::<Result<u32, _>>().with_context(|| format!("{path}: {said}"))?;
+    let a_second = u32::try_from(rustix::param::clock_ticks_per_second())?;
+    Ok(f64::from(ticks) / f64::from(a_second))
+}
+
 /// Bytes of each map that a process has open, and of the maps inside those, by name: maps of one
 /// name are one.
 pub fn maps(pid: u32) -> Result<BTreeMap<String, u64>> {

@@ -8,7 +8,6 @@ mod iperf;
 mod profile;
 mod rates;
 mod sender;
-mod setting;
 mod shapes;
 mod share;
 mod subjects;

@@ -71,6 +71,8 @@ const TARGETS: &[Target] = &[
     at_least("replay against ndpiReader, packets a second", 3.0, "times", &["replay/ratio/poolwatch"]),
     at_least("samples that say nothing, a second and core", 300_000.0, "samples/s",
         &["inspect/json/poolwatch", "inspect/http/poolwatch", "inspect/tls/poolwatch", "inspect/dns_query/poolwatch"]),
+    at_most("10,000 segments of JSON a second that nobody watches", 3.0, "% of a core",
+        &["inspect/core_share/poolwatch", "inspect/core_share_new/poolwatch"]),
 ];
 
 /// What became of a target.

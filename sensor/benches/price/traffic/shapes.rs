@@ -6,9 +6,9 @@
 use anyhow::{Context, Result, ensure};
 
 use super::iperf;
-use super::setting::Setting;
 use super::subjects::{Hook, Subject};
 use crate::figure::{About, Report};
+use crate::setting::Setting;
 use crate::support::namespace::Namespace;
 use crate::support::wire::Wire;
 use crate::{Plan, build, prefixes};

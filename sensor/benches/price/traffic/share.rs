@@ -10,9 +10,9 @@ use anyhow::{Context, Result, ensure};
 
 use super::profile::{Profile, Share};
 use super::sender::{send_during, send_for};
-use super::setting::Setting;
 use super::subjects::{Subject, unlisted};
 use crate::figure::{About, Report};
+use crate::setting::Setting;
 use crate::support::namespace::Namespace;
 use crate::{Plan, prefixes};
 
