@@ -70,6 +70,10 @@ const QUICK_GROUPS: &[(&str, &[&str])] = &[
 /// How much longer than on hardware a test may wait in an emulator, for whatever it waits for.
 const PATIENCE: u32 = 15;
 
+/// How often a kernel that locked up is booted again, for the groups that are left: emulated processors
+/// stop now and then, each waiting for the other. What a fault of ours stops, stops again.
+const LOCKUPS_MAX: u32 = 2;
+
 const GUEST_LIMIT: Duration = Duration::from_hours(1);
 const QUICK_LIMIT: Duration = Duration::from_mins(8);
 
@@ -189,7 +193,7 @@ fn in_guests(
 /// One kernel that could not be had does not hide what the others say.
 fn not_run(name: &str, error: &anyhow::Error) -> Column {
     let trouble = Some(format!("not run: {error:#}"));
-    Column { kernel: name.to_owned(), outcomes: Vec::new(), note: None, trouble, log: None }
+    Column { kernel: name.to_owned(), outcomes: Vec::new(), notes: Vec::new(), trouble, log: None }
 }
 
 /// What every guest has: tests, programs, libraries, and the sources that tests read.
@@ -235,38 +239,62 @@ fn in_guest(
     for module in &modules {
         own.write(&initramfs::module_path(module), &module.bytes, 0o644)?;
     }
-    own.write(Path::new("/init"), init::script(&modules, groups, PATIENCE).as_bytes(), 0o755)?;
-    let initramfs = place.join(format!("{name}.cpio"));
-    initramfs::assemble(common, &own, &initramfs)?;
-    let log = place.join(format!("{name}.log"));
-    let console = place.join(format!("{name}.console.log"));
-    let guest =
-        Guest { image: kernel.image()?, initramfs, log: log.clone(), console: console.clone(), limit };
-
-    println!("{name}: booting {} …", kernel.version);
+    let mut notes: Vec<String> = kernel.note.iter().cloned().collect();
     let mut transcript = Transcript::default();
-    let mut since = Instant::now();
-    let in_time = guest::run(&guest, |line| {
-        if let Some(outcome) = transcript.read(line) {
-            println!("{name}: {} ({:.0} s)", report::row(outcome), since.elapsed().as_secs_f64());
-            since = Instant::now();
+    let mut lockups = 0;
+    let (log, trouble) = loop {
+        let boot = if lockups == 0 { name.to_owned() } else { format!("{name}-{}", lockups + 1) };
+        let left: Vec<Group> =
+            groups.iter().filter(|it| !transcript.has_ended(&it.binary.name)).cloned().collect();
+        own.write(Path::new("/init"), init::script(&modules, &left, PATIENCE).as_bytes(), 0o755)?;
+        let guest = Guest {
+            image: kernel.image()?,
+            initramfs: place.join(format!("{name}.cpio")),
+            log: place.join(format!("{boot}.log")),
+            console: place.join(format!("{boot}.console.log")),
+            limit,
+        };
+        initramfs::assemble(common, &own, &guest.initramfs)?;
+        println!("{name}: booting {} …", kernel.version);
+        let in_time = listen(&guest, name, &mut transcript)?;
+        let may_again = in_time && !transcript.is_done() && lockups < LOCKUPS_MAX;
+        if !may_again || !guest::locked_up(&guest.console) {
+            break (guest.log.display().to_string(), trouble(&guest, in_time, &transcript));
         }
-    })?;
-    let trouble = match (in_time, transcript.is_done()) {
-        (_, true) => None,
-        (false, _) => Some(format!("its {} minutes were over", limit.as_secs() / 60)),
-        (true, false) => Some(format!(
-            "it ended too early; its last words:\n  {}",
-            guest::last_words(&console).join("\n  ")
-        )),
+        lockups += 1;
+        let group = transcript.forget_running().unwrap_or_else(|| "its start".to_owned());
+        notes.push(format!("locked up in {group}, and was booted again: {}", guest.console.display()));
+        println!("{name}: locked up in {group}");
     };
     let version = Version::parse(&kernel.version).context("a kernel's version is a number")?;
     let mut outcomes = transcript.finish(groups.iter().map(|group| group.binary.name.as_str()));
     for outcome in &mut outcomes {
         report::judge_lacking(outcome, version);
     }
-    let log = Some(log.display().to_string());
-    Ok(Column { kernel: kernel.version, outcomes, note: kernel.note, trouble, log })
+    Ok(Column { kernel: kernel.version, outcomes, notes, trouble, log: Some(log) })
+}
+
+/// Reads a guest to its end, which is false when its time was over first.
+fn listen(guest: &Guest, name: &str, transcript: &mut Transcript) -> Result<bool> {
+    let mut since = Instant::now();
+    guest::run(guest, |line| {
+        if let Some(outcome) = transcript.read(line) {
+            println!("{name}: {} ({:.0} s)", report::row(outcome), since.elapsed().as_secs_f64());
+            since = Instant::now();
+        }
+    })
+}
+
+/// Why a guest's run is no good.
+fn trouble(guest: &Guest, in_time: bool, transcript: &Transcript) -> Option<String> {
+    if transcript.is_done() {
+        return None;
+    }
+    if !in_time {
+        return Some(format!("its {} minutes were over", guest.limit.as_secs() / 60));
+    }
+    let last_words = guest::last_words(&guest.console).join("\n  ");
+    Some(format!("it ended too early; its last words:\n  {last_words}"))
 }
 
 /// The same binaries on the running kernel, as `test` runs them.
@@ -289,7 +317,7 @@ fn natively(root: &Root, groups: &[Group], place: &Path) -> Result<Column> {
         outcomes.push(outcome);
     }
     let kernel = format!("{} ({NATIVE})", release.trim());
-    Ok(Column { kernel, outcomes, note: None, trouble: None, log: None })
+    Ok(Column { kernel, outcomes, notes: Vec::new(), trouble: None, log: None })
 }
 
 #[cfg(test)]

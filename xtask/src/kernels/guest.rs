@@ -18,6 +18,9 @@ use crate::cargo;
 const QEMU: &str = "qemu-system-x86_64";
 const MEMORY_MIB: u32 = 3072;
 const CPUS: u32 = 2;
+/// A kernel that is locked up for two minutes ends, and says where.
+const KERNEL_ARGUMENTS: &str =
+    "console=ttyS0 loglevel=4 panic=-1 softlockup_panic=1 watchdog_thresh=60 random.trust_cpu=on";
 
 /// What QEMU starts, and where it speaks.
 pub(crate) struct Guest {
@@ -69,7 +72,7 @@ fn command(guest: &Guest) -> Command {
     command.arg("-m").arg(MEMORY_MIB.to_string());
     command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
     command.arg("-kernel").arg(&guest.image).arg("-initrd").arg(&guest.initramfs);
-    command.args(["-append", "console=ttyS0 loglevel=4 panic=-1 random.trust_cpu=on"]);
+    command.args(["-append", KERNEL_ARGUMENTS]);
     command.arg("-serial").arg(format!("file:{}", guest.console.display()));
     command.args(["-serial", "stdio"]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).env("PATH", cargo::search_path());
@@ -88,6 +91,12 @@ fn lines(output: impl Read + Send + 'static) -> mpsc::Receiver<String> {
         }
     });
     receiver
+}
+
+/// Did the emulated processors stop where no kernel does on hardware?
+pub(crate) fn locked_up(console: &Path) -> bool {
+    let bytes = std::fs::read(console).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).contains("soft lockup")
 }
 
 /// The last lines that a kernel said, for a guest that did not come to its end.

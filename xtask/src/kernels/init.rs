@@ -15,6 +15,7 @@ use super::{
 use crate::test_binaries::TestBinary;
 
 /// One test binary, and what is handed to its harness.
+#[derive(Clone)]
 pub(crate) struct Group<'a> {
     pub(crate) binary: &'a TestBinary,
     pub(crate) harness: Vec<String>,

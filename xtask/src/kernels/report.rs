@@ -11,7 +11,7 @@ pub(crate) struct Column {
     /// `5.10.262-1`, or the running kernel's release.
     pub(crate) kernel: String,
     pub(crate) outcomes: Vec<Outcome>,
-    pub(crate) note: Option<String>,
+    pub(crate) notes: Vec<String>,
     /// Why the run as a whole is no good: its time was over, the kernel panicked.
     pub(crate) trouble: Option<String>,
     /// Where all of it can be read.
@@ -100,7 +100,7 @@ pub(crate) fn details(columns: &[Column]) -> String {
     let mut text = String::new();
     let mut line = |line: String| writeln!(text, "{line}").expect("writing to a string");
     for column in columns {
-        if let Some(note) = &column.note {
+        for note in &column.notes {
             line(format!("{}: {note}", column.kernel));
         }
         for outcome in &column.outcomes {
@@ -143,7 +143,7 @@ mod tests {
     }
 
     fn column(kernel: &str, outcomes: Vec<Outcome>) -> Column {
-        Column { kernel: kernel.to_owned(), outcomes, note: None, trouble: None, log: None }
+        Column { kernel: kernel.to_owned(), outcomes, notes: Vec::new(), trouble: None, log: None }
     }
 
     fn lacking() -> Lacking {

@@ -93,6 +93,16 @@ impl Transcript {
         self.end_running(false);
     }
 
+    /// Has this group come to its end?
+    pub(crate) fn has_ended(&self, name: &str) -> bool {
+        self.ended.iter().any(|outcome| outcome.name == name)
+    }
+
+    /// The group that was running when the guest stopped is to run once more; returns its name.
+    pub(crate) fn forget_running(&mut self) -> Option<String> {
+        self.running.take().map(|outcome| outcome.name)
+    }
+
     /// All groups that were to run; one that did not come to its end failed.
     pub(crate) fn finish<'a>(mut self, expected: impl Iterator<Item = &'a str>) -> Vec<Outcome> {
         self.lose_running();
@@ -172,6 +182,20 @@ mod tests {
         let red: Vec<_> = outcomes.iter().map(|o| (o.name.as_str(), o.summary.red[0].as_str())).collect();
         assert_eq!(red, [("kernel_attach", "(ended without a result)"), ("kernel_batch", "(never ran)")]);
         assert_eq!(outcomes[0].excerpt, ["test a ... "]);
+    }
+
+    #[test]
+    fn a_group_that_runs_once_more_counts_as_it_ended_then() {
+        let mut transcript =
+            read(&["guest: begin a", RESULT, "guest: end a 0", "guest: begin b", "test x ... "]);
+        assert_eq!(transcript.forget_running().as_deref(), Some("b"));
+        assert!(transcript.has_ended("a") && !transcript.has_ended("b"));
+        for line in ["guest: begin b", RESULT, "guest: end b 0", "guest: done"] {
+            transcript.read(line);
+        }
+        let outcomes = transcript.finish(["a", "b"].into_iter());
+        assert_eq!(outcomes.iter().map(|o| o.summary.tally.passed).collect::<Vec<_>>(), [2, 2]);
+        assert!(outcomes.iter().all(|outcome| outcome.summary.red.is_empty()));
     }
 
     #[test]
