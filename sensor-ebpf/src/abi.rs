@@ -14,6 +14,13 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 #[cfg_attr(feature = "made-up-upgrade", path = "abi/made_up_totals.rs")]
 mod totals;
 
+pub mod filter;
+mod samples;
+
+pub use samples::{
+    Budgets, SAMPLE_RECORD_MAX, SAMPLE_TEXT_MAX, SampleHeader, SampleKind, Spent, Stream, Unsampled,
+    WINDOW_NS_LOG2,
+};
 pub use totals::{SCHEMA, Totals, slots_in_order};
 
 /// Names of the maps, as they stand in the object and in the pins directory.
@@ -577,221 +584,6 @@ impl Judged {
     pub const FREED: u8 = 0xff;
 }
 
-/// FILTER: bitmaps in 64-bit words: a bit for each IPv4 /16 in which something may concern someone,
-/// which stays in the first cache; one for each IPv4 /24 that may; one for each hash of the first 32
-/// bits of such an IPv6 address; and one for each hash of an address in LEARNED or JUDGED. There is one FILTER,
-/// and it is true of every generation of the tables: it holds the bits of the old one and of the new
-/// one while they change.
-pub mod filter {
-    use super::{Address, Version};
-
-    pub const V4_BLOCK_WORDS: u32 = 1 << 10;
-    pub const V4_WORDS: u32 = 1 << 18;
-    pub const V6_BITS_LOG2: u32 = 20;
-    pub const V6_WORDS: u32 = 1 << (V6_BITS_LOG2 - 6);
-    pub const LEARNED_BITS_LOG2: u32 = 20;
-    pub const LEARNED_WORDS: u32 = 1 << (LEARNED_BITS_LOG2 - 6);
-    /// Words of the bitmaps that lists fill; those of what was learned follow.
-    pub const LISTED_WORDS: u32 = V4_BLOCK_WORDS + V4_WORDS + V6_WORDS;
-    pub const WORDS: u32 = LISTED_WORDS + LEARNED_WORDS;
-    /// An IPv6 prefix shorter than this sets the whole IPv6 bitmap.
-    pub const V6_SHORTEST: u8 = 16;
-    /// Fibonacci hashing (Knuth, TAOCP 3, 6.4).
-    const GOLDEN: u32 = 0x9e37_79b1;
-
-    /// May an address concern someone, as far as these bits say?
-    #[inline(always)]
-    pub fn covers(version: Version, address: &Address, is_set: impl Fn((u32, u32)) -> bool) -> bool {
-        match version {
-            Version::V4 => is_set(v4_block_bit(address)) && is_set(v4_bit(address)),
-            Version::V6 => is_set(v6_bit(address)),
-        }
-    }
-
-    /// Word and bit of an IPv4 address' /16.
-    #[inline(always)]
-    pub const fn v4_block_bit(address: &Address) -> (u32, u32) {
-        let block = u32::from_be(address.v4_word()) >> 16;
-        (block >> 6, block & 63)
-    }
-
-    /// Word and bit of an IPv4 address' /24.
-    #[inline(always)]
-    pub const fn v4_bit(address: &Address) -> (u32, u32) {
-        let block = u32::from_be(address.v4_word()) >> 8;
-        (V4_BLOCK_WORDS + (block >> 6), block & 63)
-    }
-
-    /// Word and bit of an IPv6 address.
-    #[inline(always)]
-    pub const fn v6_bit(address: &Address) -> (u32, u32) {
-        let hash = u32::from_be(address.0[0]).wrapping_mul(GOLDEN) >> (32 - V6_BITS_LOG2);
-        (V4_BLOCK_WORDS + V4_WORDS + (hash >> 6), hash & 63)
-    }
-
-    /// Word and bit of an address in LEARNED.
-    #[inline(always)]
-    pub const fn learned_bit(address: &Address) -> (u32, u32) {
-        let [a, b, c, d] = address.0;
-        let hash = (a ^ b ^ c ^ d).wrapping_mul(GOLDEN) >> (32 - LEARNED_BITS_LOG2);
-        (LISTED_WORDS + (hash >> 6), hash & 63)
-    }
-}
-
-/// What a sample looks like, which says how much of it is copied and whose budget it is taken from.
-#[repr(u8)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SampleKind {
-    /// A line of a text protocol: nearly always JSON.
-    Json = 0,
-    /// An HTTP request or response.
-    Http = 1,
-    /// A TLS ClientHello.
-    Tls = 2,
-    /// A DNS message, after its length where it came over TCP.
-    Dns = 3,
-    /// Known by its length. None is taken yet.
-    Binary = 4,
-}
-
-impl SampleKind {
-    pub const ALL: [Self; 5] = [Self::Json, Self::Http, Self::Tls, Self::Dns, Self::Binary];
-
-    /// The label value of `poolwatch_samples_dropped_total`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Json => "json",
-            Self::Http => "http",
-            Self::Tls => "tls",
-            Self::Dns => "dns",
-            Self::Binary => "binary",
-        }
-    }
-
-    /// Its share of `inspect.samples_per_second`, in hundredths: so much, and no other kind can take it.
-    pub const fn share_percent(self) -> u32 {
-        match self {
-            Self::Json => 40,
-            Self::Http | Self::Tls => 20,
-            Self::Dns => 15,
-            Self::Binary => 5,
-        }
-    }
-
-    #[inline(always)]
-    pub const fn is_text(self) -> bool {
-        matches!(self, Self::Json | Self::Http)
-    }
-
-    /// That of this number.
-    #[inline(always)]
-    pub const fn of(number: u8) -> Option<Self> {
-        match number {
-            0 => Some(Self::Json),
-            1 => Some(Self::Http),
-            2 => Some(Self::Tls),
-            3 => Some(Self::Dns),
-            4 => Some(Self::Binary),
-            _ => None,
-        }
-    }
-}
-
-/// Why a payload was not sampled that should have been.
-#[repr(u8)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Unsampled {
-    /// Its kind has had its share of this moment.
-    Budget = 0,
-    /// SAMPLES is full: the daemon is slow, or there is none.
-    Ring = 1,
-    /// Its side of the connection has been sampled as often as one is.
-    Stream = 2,
-    /// The payload could not be read.
-    Unreadable = 3,
-}
-
-impl Unsampled {
-    pub const ALL: [Self; 4] = [Self::Budget, Self::Ring, Self::Stream, Self::Unreadable];
-
-    /// The label value of `poolwatch_samples_dropped_total`.
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::Budget => "budget",
-            Self::Ring => "ring",
-            Self::Stream => "stream",
-            Self::Unreadable => "unreadable",
-        }
-    }
-}
-
-/// BUDGETS: samples that each kind may have in one window on one CPU, written by the daemon; 0: the
-/// kind is not wanted.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Budgets {
-    /// By [`SampleKind`].
-    pub per_window: [u32; 8],
-}
-
-/// Windows of a budget are two to the power of this many nanoseconds long: about an eighth of a second.
-pub const WINDOW_NS_LOG2: u32 = 27;
-
-/// SPENT: what was taken of the [`Budgets`] in a window; one entry, per CPU.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Spent {
-    /// Which window: the clock's bits above [`WINDOW_NS_LOG2`].
-    pub window: u64,
-    /// By [`SampleKind`].
-    pub samples: [u32; 8],
-}
-
-/// STREAMS: how far a connection's payload has been sampled, by direction. Keyed by [`FlowKey`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Stream {
-    /// Next expected sequence number.
-    pub next: [u32; 2],
-    /// Bytes still wanted to complete a line, record or message; 0: no continuation is open.
-    pub wanted: [u16; 2],
-    /// Segments that the continuation may still take.
-    pub segments: [u8; 2],
-    /// Samples left.
-    pub left: [u8; 2],
-    /// [`SampleKind`] of the open continuation.
-    pub kind: [u8; 2],
-    pub reserved: [u8; 2],
-}
-
-/// Payload bytes of a sample of a text protocol.
-pub const SAMPLE_TEXT_MAX: usize = 512;
-/// Payload bytes of a sample of TLS or DNS.
-pub const SAMPLE_RECORD_MAX: usize = 2048;
-
-/// SAMPLES: an entry is this header and then as many payload bytes as its class holds
-/// ([`SAMPLE_TEXT_MAX`] or [`SAMPLE_RECORD_MAX`]), of which `captured` are meaningful.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SampleHeader {
-    pub at_ns: u64,
-    pub key: FlowKey,
-    /// Those of the remote address, empty when nothing lists it.
-    pub targets: TargetSet,
-    /// TCP sequence number of the first payload byte; 0 for UDP.
-    pub sequence: u32,
-    /// Payload bytes that the packet carried.
-    pub payload: u32,
-    /// Payload bytes copied.
-    pub captured: u16,
-    /// [`SampleKind`].
-    pub kind: u8,
-    /// [`Direction`].
-    pub direction: u8,
-    /// Index of the interface.
-    pub interface: u32,
-}
-
 /// FINDINGS: one entry a target, written by the daemon alone, pinned so that what it
 /// counted outlives it.
 #[repr(C)]
@@ -823,7 +615,7 @@ pub struct Daemon {
     pub flows_evicted: u64,
     /// Flows that left the table after they ended.
     pub flows_ended: u64,
-    /// By reason (slow consumer, output failed).
+    /// By reason: a slow consumer, an output that failed, a target's share used up.
     pub events_dropped: [u64; 4],
     /// Times the programs were put back on an interface from which something had removed them.
     pub reattached: u64,

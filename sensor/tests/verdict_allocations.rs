@@ -3,41 +3,13 @@
 
 #[path = "../benches/price/scrape/allocations.rs"]
 mod allocations;
+#[path = "../benches/price/inspect/nobody.rs"]
+mod nobody;
 
 use allocations::counted;
-use sensor::verdict::{Known, Sample, Verdicts, Watching, World};
-use sensor::watchlists::Compiled;
-use sensor_ebpf::abi::{
-    Address, EndpointKey, FlowKey, Judged, Learned, SampleHeader, SampleKind, Side, TargetSet, Transport,
-    Version,
-};
-
-/// Nothing is listed, and nothing learned.
-struct Nothing(Compiled, Known);
-
-impl World for Nothing {
-    type Lists = Compiled;
-
-    fn lists(&self) -> &Compiled {
-        &self.0
-    }
-
-    fn known(&self) -> &Known {
-        &self.1
-    }
-
-    fn learn(&mut self, key: EndpointKey, learned: Learned) {
-        self.1.learn(key, learned);
-    }
-
-    fn judge(&mut self, key: FlowKey, judged: Judged) -> bool {
-        self.1.judge(key, judged)
-    }
-
-    fn opened(&self, _: &FlowKey) -> Option<(u64, Option<Side>)> {
-        None
-    }
-}
+use nobody::Nobody;
+use sensor::verdict::{Sample, Verdicts, Watching};
+use sensor_ebpf::abi::{Address, FlowKey, SampleHeader, SampleKind, TargetSet, Transport, Version};
 
 /// A query for `www.example`, or its answer.
 fn message(flags: u8) -> Vec<u8> {
@@ -48,7 +20,7 @@ fn message(flags: u8) -> Vec<u8> {
 /// Hears it from either side of a connection of its own.
 fn hear(
     verdicts: &mut Verdicts,
-    world: &mut Nothing,
+    world: &mut Nobody,
     number: u32,
     kind: SampleKind,
     bytes: &[u8],
@@ -104,8 +76,7 @@ fn samples_that_say_nothing_ask_for_no_memory_in_the_steady_state() {
         ("queries and answers", SampleKind::Dns, vec![&query, &answer]),
         ("queries over TCP", SampleKind::Dns, vec![&sized[..9], &sized[9..]]),
     ] {
-        let (mut verdicts, mut world) =
-            (Verdicts::new(true), Nothing(Compiled::default(), Known::new(16, 16)));
+        let (mut verdicts, mut world) = (Verdicts::new(true), Nobody::new());
         let mut hear_all = |number| {
             let mut sequence = u32::from(kind != SampleKind::Dns || texts[0].len() == 9);
             for text in &texts {

@@ -2,20 +2,25 @@
 //! bytes to a verdict, with the built-in lists, on one CPU. That it allocates nothing for it. And what that
 //! comes to where much is said.
 
+mod nobody;
 mod running;
 
+use std::fmt::Write as _;
+use std::fs;
 use std::hint::black_box;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use sensor::config::Config;
-use sensor::verdict::{Known, Sample, Verdicts, Watching, World};
-use sensor::watchlists::{Compiled, Watchlists};
+use sensor::verdict::{Sample, Verdicts, Watching};
+use sensor::watchlists::Watchlists;
 use sensor_ebpf::abi::{
-    Address, Direction, EndpointKey, FlowKey, Judged, Learned, SampleHeader, SampleKind, Side, TargetSet,
-    Transport, Version,
+    Address, Direction, FlowKey, SampleHeader, SampleKind, TargetSet, Transport, Version,
 };
+use tempfile::TempDir;
 
+use self::nobody::Nobody;
 use super::Plan;
 use super::figure::{About, Report};
 use super::scrape::allocations;
@@ -23,8 +28,29 @@ use super::scrape::allocations;
 /// Samples between two readings of the clock.
 const BATCH: u32 = 20_000;
 
+/// Watched names beside the built-in ones, to show what their number costs.
+const DOMAINS: u32 = 100_000;
+
 pub fn measure(plan: &Plan, report: &mut Report) -> Result<()> {
-    let lists = Watchlists::load(&Config::load(None)?)?;
+    let builtin = watching(&Config::load(None)?)?;
+    for negative in negatives() {
+        rate(&negative, &builtin, plan.runs, report);
+    }
+    let many = with_domains(DOMAINS)?;
+    let hello = hello("www.example.org");
+    rate(
+        &("tls_domains", "such a hello, 100,000 domains watched", SampleKind::Tls, hello),
+        &many,
+        plan.runs,
+        report,
+    );
+
+    let [(.., json), ..] = negatives();
+    running::measure(if plan.quick { 2 } else { 10 }, &json, report)
+}
+
+fn watching(config: &Config) -> Result<Watching> {
+    let lists = Watchlists::load(config)?;
     let names: Vec<_> = lists
         .lists
         .iter()
@@ -32,38 +58,58 @@ pub fn measure(plan: &Plan, report: &mut Report) -> Result<()> {
         .collect();
     let slot_of =
         |list: &str, target: &str| u32::try_from(names.iter().position(|name| *name == (list, target))?).ok();
-    let watching = Watching::of(&lists, slot_of).context("the built-in lists")?;
-    for (key, what, kind, payload) in negatives() {
-        let sample = sample(kind, &payload);
-        let mut verdicts = Verdicts::new(true);
-        let mut nobody = Nobody(Compiled::default(), Known::new(16, 16));
-        let mut hear = |number: u32| {
-            let mut sample = sample;
-            // Each of another connection.
-            sample.header.key.local_port = u16::try_from(number % 60_000).unwrap_or(0);
-            verdicts.hear(black_box(&sample), &watching, &mut nobody, &mut |_| {});
-        };
-        (0..BATCH * 4).for_each(&mut hear);
-        let runs = (0..plan.runs).map(|_| {
-            let begun = Instant::now();
-            (0..BATCH).for_each(&mut hear);
-            f64::from(BATCH) / begun.elapsed().as_secs_f64()
-        });
-        let runs: Vec<f64> = runs.collect();
-        report.add(&about(key, what, "samples/s"), &runs);
-        let ((), allocated) = allocations::counted(|| (0..BATCH).for_each(&mut hear));
-        report.judge(&format!("allocations for {BATCH} samples, {what}"), allocated, "allocations", 0);
+    Watching::of(&lists, slot_of).context("a place for each target")
+}
+
+/// The built-in lists, and a feed of so many domains.
+fn with_domains(count: u32) -> Result<Watching> {
+    let directory = TempDir::new().context("a directory")?;
+    let feed = directory.path().join("domains");
+    let mut lines = String::new();
+    for number in 0..count {
+        writeln!(lines, "host{number}.pool{}.example.net", number % 1000)?;
     }
-    let [(.., json), ..] = negatives();
-    running::measure(if plan.quick { 2 } else { 10 }, &json, report)
+    fs::write(&feed, lines).context("a feed")?;
+    let config = format!(
+        "[[watchlist]]\nname = \"many\"\n[[watchlist.feed]]\ntarget = \"feed\"\nkind = \"domains\"\npath = \"{}\"\n",
+        feed.display()
+    );
+    watching(&Config::parse(Path::new("poolwatch.toml"), config)?)
+}
+
+/// Samples a second, and that they allocate nothing.
+fn rate(negative: &Negative, watching: &Watching, runs: usize, report: &mut Report) {
+    let (key, what, kind, payload) = negative;
+    let sample = sample(*kind, payload);
+    let mut verdicts = Verdicts::new(true);
+    let mut nobody = Nobody::new();
+    let mut hear = |number: u32| {
+        let mut sample = sample;
+        // Each of another connection.
+        sample.header.key.local_port = u16::try_from(number % 60_000).unwrap_or(0);
+        verdicts.hear(black_box(&sample), watching, &mut nobody, &mut |_| {});
+    };
+    (0..BATCH * 4).for_each(&mut hear);
+    let runs = (0..runs).map(|_| {
+        let begun = Instant::now();
+        (0..BATCH).for_each(&mut hear);
+        f64::from(BATCH) / begun.elapsed().as_secs_f64()
+    });
+    let runs: Vec<f64> = runs.collect();
+    report.add(&about(key, what, "samples/s"), &runs);
+    let ((), allocated) = allocations::counted(|| (0..BATCH).for_each(&mut hear));
+    report.judge(&format!("allocations for {BATCH} samples, {what}"), allocated, "allocations", 0);
 }
 
 fn about(key: &'static str, what: &'static str, unit: &'static str) -> About<'static> {
     About { part: "inspect", key, what, subject: "poolwatch", prefixes: None, unit }
 }
 
+/// A sample that says nothing: its key, what it is, its kind and bytes.
+type Negative = (&'static str, &'static str, SampleKind, Vec<u8>);
+
 /// What samples there are that say nothing of mining and name nobody.
-fn negatives() -> [(&'static str, &'static str, SampleKind, Vec<u8>); 5] {
+fn negatives() -> [Negative; 5] {
     let parameters = "\"0x5f5e100\",".repeat(18);
     let json = format!(
         "{{\"jsonrpc\":\"2.0\",\"id\":4711,\"method\":\"eth_getLogs\",\"params\":[{parameters}\"latest\"]}}\n"
@@ -128,31 +174,4 @@ fn sample(kind: SampleKind, payload: &[u8]) -> Sample<'_> {
         interface: 2,
     };
     Sample { header, payload }
-}
-
-/// Nothing is listed, and nothing was learned.
-struct Nobody(Compiled, Known);
-
-impl World for Nobody {
-    type Lists = Compiled;
-
-    fn lists(&self) -> &Compiled {
-        &self.0
-    }
-
-    fn known(&self) -> &Known {
-        &self.1
-    }
-
-    fn learn(&mut self, key: EndpointKey, learned: Learned) {
-        self.1.learn(key, learned);
-    }
-
-    fn judge(&mut self, key: FlowKey, judged: Judged) -> bool {
-        self.1.judge(key, judged)
-    }
-
-    fn opened(&self, _: &FlowKey) -> Option<(u64, Option<Side>)> {
-        None
-    }
 }

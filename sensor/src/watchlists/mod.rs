@@ -68,7 +68,8 @@ pub struct Target {
 }
 
 impl Target {
-    fn new(name: &str) -> Self {
+    /// Of which nothing is known yet.
+    pub fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
             confidence: Confidence::Confirmed,

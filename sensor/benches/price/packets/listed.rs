@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use anyhow::{Result, ensure};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sensor::config::{Category, Limits};
-use sensor::watchlists::{Compiled, Confidence, Entry, Target, Watchlist, Watchlists};
+use sensor::watchlists::{Compiled, Entry, Target, Watchlist, Watchlists};
 use sensor_ebpf::abi::{Address, FlowKey, TargetSet};
 use sensor_ebpf::classify::{Tables, targets};
 
@@ -154,7 +154,10 @@ fn watchlists(prefixes: &[IpNet], endpoints: &[Ipv4Addr]) -> Watchlists {
     let list = Watchlist {
         name: "listed".to_owned(),
         category: Category::Custom,
-        targets: vec![Target { prefixes, ..target("prefixes") }, Target { endpoints, ..target("endpoints") }],
+        targets: vec![
+            Target { prefixes, ..Target::new("prefixes") },
+            Target { endpoints, ..Target::new("endpoints") },
+        ],
         updated: None,
     };
     Watchlists { lists: vec![list], ..Watchlists::default() }
@@ -162,17 +165,4 @@ fn watchlists(prefixes: &[IpNet], endpoints: &[Ipv4Addr]) -> Watchlists {
 
 const fn entry<T>(indicator: T) -> Entry<T> {
     Entry { indicator, source: 0, line: 0 }
-}
-
-fn target(name: &str) -> Target {
-    Target {
-        name: name.to_owned(),
-        confidence: Confidence::Confirmed,
-        reviewed: None,
-        pool: None,
-        sources: Vec::new(),
-        prefixes: Vec::new(),
-        endpoints: Vec::new(),
-        domains: Vec::new(),
-    }
 }
