@@ -14,7 +14,11 @@ use tempfile::TempDir;
 use tools::{PROMTOOL, Tool, Verdict};
 
 const RULES: &str = "prometheus/poolwatch.rules.yml";
-const CASES: &str = "prometheus/poolwatch.rules.test.yml";
+const CASES: [&str; 3] = [
+    "prometheus/poolwatch.rules.test.yml",
+    "prometheus/poolwatch.mining.test.yml",
+    "prometheus/poolwatch.trend.test.yml",
+];
 const SCRAPE: &str = "prometheus/scrape.yml";
 const RUNBOOK: &str = "docs/runbook.md";
 
@@ -45,16 +49,21 @@ fn promtool_accepts_the_scrape_example_with_its_rules() {
 
 #[test]
 fn alerts_fire_and_stay_silent_as_their_cases_say() {
-    PROMTOOL.approve(&["test", "rules", utf8(&deploy::path(CASES))]);
+    let cases = CASES.map(deploy::path);
+    PROMTOOL.approve(&[&["test", "rules"][..], &cases.each_ref().map(|it| utf8(it))].concat());
 }
 
 /// Run the shipped cases on other rules.
 fn cases_on(rules: &str) -> Verdict {
     let directory = TempDir::new().expect("a temporary directory");
-    let cases = directory.path().join("cases.yml");
     fs::write(directory.path().join("poolwatch.rules.yml"), rules).expect("rules written");
-    fs::write(&cases, deploy::text(CASES)).expect("cases written");
-    PROMTOOL.ask(&["test", "rules", utf8(&cases)]).unwrap_or_else(|error| panic!("{error}"))
+    let cases = CASES.map(|name| {
+        let copy = directory.path().join(Path::new(name).file_name().expect("a file"));
+        fs::write(&copy, deploy::text(name)).expect("cases written");
+        copy
+    });
+    let arguments = [&["test", "rules"][..], &cases.each_ref().map(|it| utf8(it))].concat();
+    PROMTOOL.ask(&arguments).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// What the rules would do wrong, what they say, what they would say then.
@@ -113,6 +122,54 @@ const RULE_FAULTS: &[(&str, &str, &str)] = &[
     ("takes one host's interfaces for another's",
      "unless ignoring (interface, direction)",
      "unless on (job)"),
+    ("takes a pool for a miner",
+     r#"increase(poolwatch_detections_total{role="miner"}[1h])"#,
+     r#"increase(poolwatch_detections_total{role!="none"}[1h])"#),
+    ("takes a name in a hello for mining",
+     r#"increase(poolwatch_detections_total{role="miner"}[1h])"#,
+     r#"increase(poolwatch_detections_total{role!="pool"}[1h])"#),
+    ("forgets that a session lasts", "max_over_time(poolwatch_mining_sessions", "max_over_time(poolwatch_no_such"),
+    ("forgets sessions that ended", "increase(poolwatch_detections_total", "increase(poolwatch_no_such_total"),
+    ("misses pools in a watched prefix",
+     r#"poolwatch_mining_sessions{role=~"miner|pool"}"#,
+     r#"poolwatch_mining_sessions{role=~"miner"}"#),
+    ("takes names for mining in a watched prefix", r#"{role=~"miner|pool"}"#, r#"{role=~"miner|pool|none"}"#),
+    ("serves and mines at once", r#"mining_sessions{role="pool"}"#, r#"mining_sessions{role="miner"}"#),
+    ("says twice that nobody's pool was reached", r#", target!="unlisted"}"#, "}"),
+    ("counts each attempt as too many", ") > 3\n", ") > 0\n"),
+    ("takes attempts of others", r#"poolwatch_connections_total{initiator="local"}[1h]"#, "poolwatch_connections_total[1h]"),
+    ("takes attempts at lists that only count", r#"category=~"mining|sanctioned""#, r#"category=~".*""#),
+    ("takes half a success for none",
+     r#"            unless
+              sum without (initiator, transport) (
+                increase(poolwatch_connections_established_total{initiator="local"}[1h])
+              ) > 0
+"#,
+     ""),
+    ("forgets who has been connected for long",
+     r#"            unless
+              sum without (initiator, established) ("#,
+     r#"            unless
+              sum without (initiator, established, target) ("#),
+    ("rises by eight", "> 10 * poolwatch:bytes:daily13d", "> 5 * poolwatch:bytes:daily13d"),
+    ("rises by twenty", "> 10 * poolwatch:bytes:daily13d", "> 20 * poolwatch:bytes:daily13d"),
+    ("connects by eight", "> 10 * poolwatch:connections:daily13d", "> 5 * poolwatch:connections:daily13d"),
+    ("has no floor for bytes", "increase1d > 1e7", "increase1d > 0"),
+    ("has no floor for connections", "increase1d > 100", "increase1d > 0"),
+    ("compares with nothing", "(max_over_time(poolwatch_bytes_total[1d] offset 7d)) > 0", "(poolwatch_bytes_total)"),
+    ("connects compared with nothing",
+     "(max_over_time(poolwatch_connections_total[1d] offset 7d)) > 0",
+     "(poolwatch_connections_total)"),
+    ("compares today with today", "poolwatch_bytes_total[13d] offset 1d", "poolwatch_bytes_total[13d]"),
+    ("complains of what is left out on purpose", "budget|ring|unreadable", "budget|ring|stream"),
+    ("complains of a burst of payload", "rate(poolwatch_samples_dropped_total{reason=~\"budget|ring|unreadable\"}[5m])",
+     "rate(poolwatch_samples_dropped_total{reason=~\"budget|ring|unreadable\"}[30m])"),
+    ("complains of a burst of flows", "rate(poolwatch_flows_evicted_total[5m])", "rate(poolwatch_flows_evicted_total[30m])"),
+    ("complains of a target that says too much", r#"reason=~"slow|output""#, r#"reason=~"slow|output|rate""#),
+    ("misses a slow reader", r#"reason=~"slow|output""#, r#"reason="output""#),
+    ("takes a reload that went well for one that failed", "reload_successful == 0", "reload_successful == 1"),
+    ("takes feeds for built in", "> 14 * 86400", "> 400 * 86400"),
+    ("takes what is built in for feeds", "> 400 * 86400", "> 500 * 86400"),
 ];
 
 #[test]
@@ -246,7 +303,7 @@ fn an_alert_without_severity_text_or_runbook_section_is_named() {
 
 #[test]
 fn every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_must_not() {
-    let cases = deploy::text(CASES);
+    let cases = CASES.map(deploy::text).concat();
     let mut seen: BTreeMap<&str, BTreeSet<bool>> = BTreeMap::new();
     for case in cases.split("- alertname: ").skip(1) {
         let (alert, rest) = case.split_once('\n').expect("lines after an alert's name");

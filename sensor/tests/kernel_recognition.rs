@@ -292,11 +292,11 @@ fn what_is_not_to_be_inspected_is_not_and_an_allowed_address_is_no_pool() {
 
 #[test]
 fn far_beyond_the_budget_each_sample_is_either_heard_or_counted_as_dropped_and_the_daemon_answers() {
-    const CONNECTIONS: u64 = 1_000;
+    const CONNECTIONS: u64 = 400;
     let (near, far) = wired();
     serve_silence(&far, &format!("{UNKNOWN}:5555"));
-    // Five lines in an eighth of a second and CPU.
-    let daemon = Daemon::start(&near, "[events]\noutput = \"none\"\n[inspect]\nsamples_per_second = 100\n");
+    // One line in an eighth of a second and CPU.
+    let daemon = Daemon::start(&near, "[events]\noutput = \"none\"\n[inspect]\nsamples_per_second = 10\n");
     let resident = || {
         let status = fs::read_to_string(format!("/proc/{}/status", daemon.id())).expect("the daemon runs");
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("it is resident");

@@ -74,7 +74,7 @@ const PATIENCE: u32 = 15;
 /// stop now and then, each waiting for the other. What a fault of ours stops, stops again.
 const LOCKUPS_MAX: u32 = 2;
 
-const GUEST_LIMIT: Duration = Duration::from_hours(1);
+const GUEST_LIMIT: Duration = Duration::from_mins(90);
 const QUICK_LIMIT: Duration = Duration::from_mins(8);
 
 pub(crate) fn kernels(arguments: &Arguments) -> Result<()> {
