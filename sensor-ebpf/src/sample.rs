@@ -9,8 +9,8 @@
 use core::ops::DerefMut;
 
 use crate::abi::{
-    FlowKey, SAMPLE_RECORD_MAX, SAMPLE_TEXT_MAX, SampleHeader, SampleKind, Stream, TargetSet, Transport,
-    Unsampled,
+    Direction, FlowKey, SAMPLE_RECORD_MAX, SAMPLE_TEXT_MAX, SampleHeader, SampleKind, Stream, TargetSet,
+    Transport, Unsampled,
 };
 use crate::classify::Observation;
 use crate::count::Ledger;
@@ -100,7 +100,7 @@ pub fn consider(packet: &impl Packet, seen: &Observation, sampler: &impl Sampler
     } else if is_tcp {
         let Some(bytes) = first_bytes(packet, seen) else { return };
         first = bytes;
-        let begun = begins(first, seen.payload_len);
+        let begun = begins(first, seen.payload_len, matches!(seen.direction, Direction::Egress));
         // Whoever mines at this port does not look like DNS: that begins with a length.
         let is_dns = key.remote_port == DNS_PORT && begun == Candidate::CONTINUES;
         if is_dns { SampleKind::Dns as u8 } else { begun }
@@ -303,16 +303,17 @@ const DUINO: Beginning = Beginning::text(b"FROM,");
 const POST: Beginning = Beginning::text(b"POST ");
 const GET: Beginning = Beginning::text(b"GET ");
 const RESPONSE: Beginning = Beginning::text(b"HTTP/");
-/// A handshake record (RFC 8446, 5.1) of any version, and in it a ClientHello (4).
+/// A handshake record (RFC 8446, 5.1) of any version, and in it a ClientHello (4). Only those that this
+/// host sends: whom others ask of its servers says nothing about whom it talks to.
 const HELLO: Beginning = Beginning { bytes: 0x01_00_00_00_03_16, mask: 0xff_00_00_00_ff_ff };
 
 #[inline(always)]
-fn begins(first: u64, len: u32) -> u8 {
+fn begins(first: u64, len: u32, is_sent: bool) -> u8 {
     let present = u64::MAX >> (64 - 8 * len.clamp(1, 8));
     let is = |it: Beginning| (first ^ it.bytes) & it.mask & present == 0;
     if is(JSON) || is(DUINO) {
         SampleKind::Json as u8
-    } else if is(HELLO) {
+    } else if is_sent && is(HELLO) {
         SampleKind::Tls as u8
     } else if is(POST) || is(GET) || is(RESPONSE) {
         SampleKind::Http as u8

@@ -27,12 +27,16 @@ use crate::verdict::{Answer, Detection, Role};
 
 /// Lines that wait to be written.
 const QUEUE_MAX: usize = 1024;
-/// Events of one target at once, and a second after that.
+/// Events of one target and action at once, and a second after that.
 const BURST: f64 = 20.0;
 const A_SECOND: f64 = 1.0;
 
 /// Events tell wallets and peers: the file is its owner's and his group's.
 const FILE_MODE: u32 = 0o640;
+
+/// Values of `event.action`.
+const DETECTION: &str = "detection";
+const LOOKUP: &str = "dns-lookup";
 
 const ECS_VERSION: &str = "8.11.0";
 
@@ -43,7 +47,7 @@ pub enum Dropped {
     Slow = 0,
     /// It could not be written: a full disk, a closed pipe.
     Output = 1,
-    /// Its target has had its share.
+    /// Its target has had its share of such events.
     Rate = 2,
 }
 
@@ -94,8 +98,9 @@ pub struct Concerned<'a> {
 pub struct Events {
     lines: Option<mpsc::Sender<String>>,
     pub dropped: Arc<Counts>,
-    /// What each target may still say, and since when; by watchlist and target.
-    shares: HashMap<(String, String), (f64, u64)>,
+    /// What each target may still say, and since when; by watchlist, target and action: lookups, of which
+    /// anybody may cause many, keep no detection from being told.
+    shares: HashMap<(String, String, &'static str), (f64, u64)>,
     host: String,
     with_wallets: bool,
 }
@@ -124,7 +129,7 @@ impl Events {
         // Miners open their connections, and so does who sends a hello.
         let opener = if found.role == Role::Pool { Side::Remote } else { Side::Local };
         let about = &found.about;
-        let mut event = self.event("alert", "detection", found.at_ns, concerned);
+        let mut event = self.event("alert", DETECTION, found.at_ns, concerned);
         add_network(&mut event, &found.key, initiator.unwrap_or(opener), interface);
         event["rule"] = json!({ "name": found.signal.name() });
         event["threat"] = if let Some(name) = &found.server_name {
@@ -144,11 +149,11 @@ impl Events {
             add(poolwatch, "wallet", about.wallet.as_ref());
             add(poolwatch, "worker", about.worker.as_ref());
         }
-        self.send(&event, found.at_ns, concerned);
+        self.send(&event, DETECTION, found.at_ns, concerned);
     }
 
     pub fn answer(&mut self, found: &Answer, concerned: Concerned<'_>, interface: Option<&str>) {
-        let mut event = self.event("event", "dns-lookup", found.at_ns, concerned);
+        let mut event = self.event("event", LOOKUP, found.at_ns, concerned);
         add_network(&mut event, &found.key, Side::Local, interface);
         let name = json!(concerned.domain.unwrap_or(&found.query));
         event["threat"] = indicator("domain-name", &[("name", name)]);
@@ -158,7 +163,7 @@ impl Events {
             "resolved_ip": found.addresses,
         });
         event["poolwatch"]["result"] = json!(found.outcome.name());
-        self.send(&event, found.at_ns, concerned);
+        self.send(&event, LOOKUP, found.at_ns, concerned);
     }
 
     fn event(&self, kind: &str, action: &str, at_ns: u64, concerned: Concerned<'_>) -> Value {
@@ -172,10 +177,10 @@ impl Events {
         })
     }
 
-    fn send(&mut self, event: &Value, at_ns: u64, concerned: Concerned<'_>) {
+    fn send(&mut self, event: &Value, action: &'static str, at_ns: u64, concerned: Concerned<'_>) {
         let Some(lines) = &self.lines else { return };
-        let target = (concerned.watchlist.to_owned(), concerned.target.to_owned());
-        let (left, since_ns) = self.shares.entry(target).or_insert((BURST, at_ns));
+        let share = (concerned.watchlist.to_owned(), concerned.target.to_owned(), action);
+        let (left, since_ns) = self.shares.entry(share).or_insert((BURST, at_ns));
         let passed = Duration::from_nanos(at_ns.saturating_sub(*since_ns)).as_secs_f64();
         (*left, *since_ns) = ((*left + passed * A_SECOND).min(BURST), at_ns.max(*since_ns));
         if *left < 1.0 {
@@ -268,9 +273,19 @@ mod tests {
     use sensor_ebpf::abi::{Address, TargetSet};
 
     use super::*;
+    use crate::inspect::dns::Outcome;
     use crate::inspect::{About, Signal};
 
     const SECOND_NS: u64 = 1_000_000_000;
+    const KEY: FlowKey = FlowKey {
+        remote: Address::v4(0x3c71_00cb),
+        local: Address::v4(0x0100_000a),
+        remote_port: 3333,
+        local_port: 40_000,
+        transport: Transport::Tcp as u8,
+        version: Version::V4 as u8,
+        reserved: 0,
+    };
 
     /// Events that wait where nobody takes them.
     fn waiting(most: usize, with_wallets: bool) -> (Events, mpsc::Receiver<String>) {
@@ -282,20 +297,13 @@ mod tests {
     fn detect(events: &mut Events, target: &str, at_ns: u64) {
         let text = |text: &str| Some(text.to_owned());
         let found = Detection {
-            key: FlowKey {
-                remote: Address::v4(0x3c71_00cb),
-                local: Address::v4(0x0100_000a),
-                remote_port: 3333,
-                local_port: 40_000,
-                transport: Transport::Tcp as u8,
-                version: Version::V4 as u8,
-                reserved: 0,
-            },
+            key: KEY,
             targets: TargetSet::EMPTY,
             signal: Signal::Stratum,
             role: Role::Miner,
             about: About { agent: text("a\n\"1"), coin: None, wallet: text("4wallet"), worker: text("rig") },
             server_name: None,
+            indicators: Vec::new(),
             interface: 2,
             at_ns,
         };
@@ -317,6 +325,28 @@ mod tests {
         assert_eq!(dropped(&events), [0, 0, 7], "three more after three seconds");
         (0..21).for_each(|_| detect(&mut events, "one", 1_000 * SECOND_NS));
         assert_eq!(dropped(&events), [0, 0, 8], "silence saves no more than what may be said at once");
+    }
+
+    #[test]
+    fn lookups_keep_no_detection_from_being_told() {
+        let (mut events, _receiver) = waiting(QUEUE_MAX, true);
+        for number in 0..30 {
+            let found = Answer {
+                key: KEY,
+                query: format!("{number}.pool.example"),
+                outcome: Outcome::NxDomain,
+                targets: TargetSet::EMPTY,
+                indicators: Vec::new(),
+                addresses: Vec::new(),
+                interface: 2,
+                at_ns: SECOND_NS,
+            };
+            let concerned = Concerned { watchlist: "mining", target: "one", domain: Some("pool.example") };
+            events.answer(&found, concerned, None);
+        }
+        assert_eq!(dropped(&events), [0, 0, 10]);
+        detect(&mut events, "one", SECOND_NS);
+        assert_eq!(dropped(&events), [0, 0, 10]);
     }
 
     #[test]

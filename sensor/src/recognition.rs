@@ -3,27 +3,27 @@
 //!
 //! Deciding is `verdict`'s; what is written where, is decided here.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+mod aging;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use anyhow::Result;
-use foldhash::fast::RandomState;
 use sensor_ebpf::abi::{
-    Address, Daemon, EndpointKey, Findings, Flow, FlowKey, Judged, Learned, Side, Version, capacity, index_of,
+    Daemon, EndpointKey, Findings, Flow, FlowKey, Judged, Learned, Side, Version, capacity, index_of,
 };
 use sensor_ebpf::classify::Tables as _;
-use sensor_ebpf::flow::{initiator, is_over};
+use sensor_ebpf::flow::initiator;
 use sensor_ebpf::ranges::Found;
 
+use self::aging::{Aged, aged};
 use crate::bpf::Loaded;
 use crate::bpf::tables::Tables;
-use crate::flows::ALIVE_NS;
-use crate::verdict::{Detection, Finding, Known, Refusals, Role, Sample, Verdicts, Watching, World};
+use crate::inspect::Signal;
+use crate::verdict::{Detection, Finding, Known, Refusals, Sample, Verdicts, Watching, World};
 use crate::watchlists::Compiled;
 
 /// Detections that people can be shown; of more, the oldest go.
 pub const RECENT_MAX: usize = 256;
-/// A connection that was recognised and of which no packet was counted within this time is over.
-const UNSEEN_NS: u64 = 60 * 1_000_000_000;
 
 /// What was recognised so far, for metrics and views.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +42,10 @@ pub struct Recognised {
     /// What found no place there.
     pub refused: Refusals,
 }
+
+/// As many connections in JUDGED leave room for others until the next sweep. Of more, those go that were
+/// freed or have been silent for long, and may be over without anybody having seen it.
+const ROOMY: usize = capacity::JUDGED as usize / 2;
 
 pub struct Recognition {
     verdicts: Verdicts,
@@ -83,7 +87,7 @@ impl Recognition {
     /// When the maps cannot be read or written.
     pub fn inherit(&mut self, tables: &mut Tables) -> Result<()> {
         self.read(tables)?;
-        self.compose(tables)
+        self.compose(&Watching::default(), tables)
     }
 
     fn read(&mut self, tables: &Tables) -> Result<()> {
@@ -102,22 +106,27 @@ impl Recognition {
     /// # Errors
     /// As [`compose`](Self::compose).
     pub fn watch(&mut self, watching: Watching, compiled: Compiled, tables: &mut Tables) -> Result<()> {
-        self.watching = watching;
+        let before = std::mem::replace(&mut self.watching, watching);
         self.compiled = compiled;
-        self.compose(tables)
+        self.compose(&before, tables)
     }
 
-    /// Puts together anew what was learned and what the lists say now. What was learned for targets that
-    /// are not watched any more goes, and so does what is known of addresses that are allowed by now.
+    /// Puts together anew what was learned and what the lists say now, which said `last` before. What was
+    /// learned for targets or by names that are not watched any more goes, and so does what is known of
+    /// addresses that are allowed by now.
     ///
     /// # Errors
     /// When the maps cannot be written.
-    fn compose(&mut self, tables: &mut Tables) -> Result<()> {
+    fn compose(&mut self, last: &Watching, tables: &mut Tables) -> Result<()> {
         self.has_news = true;
         for (key, before) in self.known.learned().clone() {
             let (version, port) = (Version::of(key.version), (key.port != 0).then_some(key.port));
             let listed = self.compiled.listed(version, &key.address, port);
-            let own = self.watching.still_watched(before.own);
+            let mut own = self.watching.still_watched(before.own);
+            // Whatever the port: a name taught it.
+            if key.port == 0 {
+                own = Watching::those(own, |slot| !self.watching.has_lost_names(last, slot));
+            }
             let targets = self.watching.composed(own, listed);
             let adds = !Watching::without(targets, listed.targets).is_empty();
             if !adds || self.watching.allows(key.address.to_ip(version), key.port) {
@@ -131,7 +140,10 @@ impl Recognition {
         for (key, before) in self.known.judged().clone() {
             let version = Version::of(key.version);
             let listed = self.compiled.listed(version, &key.remote, Some(key.remote_port));
-            let own = self.watching.still_watched(before.own);
+            let mut own = self.watching.still_watched(before.own);
+            if before.signal == Signal::Sni as u8 {
+                own = Watching::those(own, |slot| !self.watching.has_lost_names(last, slot));
+            }
             // What a connection says of itself beats whatever is said of its address.
             let targets = self.watching.composed(own, Found { is_endpoint: false, ..listed });
             let is_nobodys = targets.is_empty() && before.signal != Judged::FREED;
@@ -201,8 +213,8 @@ impl Recognition {
     }
 
     /// What is not so any more, as the flow table shows: what was learned is over when its time is up
-    /// and nobody is connected there; what was judged when the connection is. The rest of `flows` is
-    /// what concerns someone.
+    /// and nobody is connected there who came before that; what was judged when the connection is. The
+    /// rest of `flows` is what concerns someone.
     ///
     /// # Errors
     /// When the maps cannot be written.
@@ -212,42 +224,7 @@ impl Recognition {
         now_ns: u64,
         tables: &mut Tables,
     ) -> Result<()> {
-        if self.known.is_empty() {
-            return Ok(());
-        }
-        let is_alive = |flow: &Flow| !is_over(flow) && now_ns.saturating_sub(flow.last_ns) <= ALIVE_NS;
-        let by_key: HashMap<&FlowKey, &Flow, RandomState> =
-            flows.iter().map(|(key, flow)| (key, flow)).collect();
-        let mut sessions = BTreeMap::new();
-        let mut over = Vec::new();
-        for (key, judged) in self.known.judged() {
-            let flow = by_key.get(key);
-            let is_done = match flow {
-                Some(flow) => is_over(flow),
-                // A freed connection is not counted: it is as long as there is something to free it of.
-                None if judged.signal == Judged::FREED => !self.has_learned(key),
-                None => now_ns.saturating_sub(judged.at_ns) > UNSEEN_NS,
-            };
-            if is_done {
-                over.push(*key);
-            } else if judged.role != Role::None as u8 && flow.is_some_and(|flow| is_alive(flow)) {
-                for slot in judged.targets.slots() {
-                    *sessions.entry((index_of(slot), judged.role)).or_default() += 1;
-                }
-            }
-        }
-        let mut connected: HashSet<(u8, Address), RandomState> = HashSet::default();
-        let expired: Vec<_> = self
-            .known
-            .learned()
-            .iter()
-            .filter(|(_, it)| it.expires_ns < now_ns)
-            .map(|(key, _)| *key)
-            .collect();
-        if !expired.is_empty() {
-            let alive = flows.iter().filter(|(_, flow)| is_alive(flow));
-            connected.extend(alive.map(|(key, _)| (key.version, key.remote)));
-        }
+        let Aged { sessions, over, expired } = aged(&self.known, flows, now_ns, ROOMY);
         self.has_news |= sessions != self.recognised.sessions || !over.is_empty() || !expired.is_empty();
         self.recognised.sessions = sessions;
         for key in over {
@@ -255,21 +232,12 @@ impl Recognition {
             tables.unjudge(&key)?;
         }
         for key in expired {
-            if !connected.contains(&(key.version, key.address)) {
-                self.unlearn(&key, tables)?;
-            }
+            self.unlearn(&key, tables)?;
         }
         flows.retain(
             |(key, _)| !matches!(self.known.judged().get(key), Some(judged) if judged.targets.is_empty()),
         );
         Ok(())
-    }
-
-    fn has_learned(&self, key: &FlowKey) -> bool {
-        [0, key.remote_port].into_iter().any(|port| {
-            let key = EndpointKey { address: key.remote, port, version: key.version, reserved: 0 };
-            self.known.learned().contains_key(&key)
-        })
     }
 
     fn unlearn(&mut self, key: &EndpointKey, tables: &mut Tables) -> Result<()> {

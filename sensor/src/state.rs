@@ -70,17 +70,6 @@ pub struct Watched {
     pub compiled: Sizes,
 }
 
-impl Watched {
-    /// The domain of a watchlist that this name is, or lies beneath.
-    pub fn domain(&self, watchlist: &str, name: &str) -> Option<&str> {
-        let matches = self.lists.lookup_domain(name)?;
-        let found = matches.into_iter().find(|found| found.watchlist.name == watchlist)?;
-        let is_it = |indicator: &&str| *indicator == found.indicator;
-        let targets = &self.lists.lists.iter().find(|list| list.name == watchlist)?.targets;
-        targets.iter().flat_map(|target| &target.domains).map(|entry| entry.indicator.as_str()).find(is_it)
-    }
-}
-
 /// One target and its place in TOTALS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slot {

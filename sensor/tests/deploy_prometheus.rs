@@ -147,10 +147,10 @@ const RULE_FAULTS: &[(&str, &str, &str)] = &[
 "#,
      ""),
     ("forgets who has been connected for long",
-     r#"            unless
-              sum without (initiator, established) ("#,
-     r#"            unless
-              sum without (initiator, established, target) ("#),
+     r"            unless
+              sum without (initiator, established) (",
+     r"            unless
+              sum without (initiator, established, target) ("),
     ("rises by eight", "> 10 * poolwatch:bytes:daily13d", "> 5 * poolwatch:bytes:daily13d"),
     ("rises by twenty", "> 10 * poolwatch:bytes:daily13d", "> 20 * poolwatch:bytes:daily13d"),
     ("connects by eight", "> 10 * poolwatch:connections:daily13d", "> 5 * poolwatch:connections:daily13d"),

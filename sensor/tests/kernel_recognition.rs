@@ -232,6 +232,7 @@ fn what_was_learned_is_put_together_with_the_lists_of_each_reload() {
 
     let allow = format!("[allow]\nprefixes = [\"{UNKNOWN}/32\"]\n");
     reload(&format!("{allow}{pool}"), &|it| it.sum("poolwatch_map_entries", &[("map", "JUDGED")]) == 0);
+    daemon.wait_for("no session", |it| it.sum("poolwatch_mining_sessions", &[]) == 0);
     let before = packets(&daemon.metrics(), "pools");
     miner.submit();
     assert_eq!(packets(&daemon.metrics(), "pools"), before, "it is allowed now");

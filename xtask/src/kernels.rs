@@ -112,7 +112,7 @@ fn only(arguments: &Arguments) -> Vec<String> {
 
 /// Are there groups among those to run that upgrade to another build?
 fn upgrades(arguments: &Arguments) -> bool {
-    const UPGRADING: [&str; 2] = ["kernel_upgrade", "kernel_soak"];
+    const UPGRADING: [&str; 3] = ["kernel_recognition", "kernel_soak", "kernel_upgrade"];
     if arguments.groups.is_empty() {
         return !arguments.quick;
     }

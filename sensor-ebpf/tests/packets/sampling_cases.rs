@@ -163,6 +163,7 @@ fn tls() -> Vec<SampleCase> {
     let long = hello(1800);
     vec![
         case("a hello").says(1, &hello(517)).taken(Tls),
+        case("a hello of somebody else to a server of ours").hears(1, &hello(517)),
         case("a hello of 1,800 bytes in two segments, and nothing after it")
             .says(1, &long[..1400])
             .taken(Tls)

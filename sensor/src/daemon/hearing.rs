@@ -53,27 +53,22 @@ impl Daemon {
 
 /// An event for each target that a finding concerns.
 fn tell(finding: &Finding, events: &mut Events, watched: &Watched, interfaces: &Interfaces, kernel: &Loaded) {
-    let (targets, interface) = match finding {
-        Finding::Detection(found) => (found.targets, found.interface),
-        Finding::Answer(found) => (found.targets, found.interface),
+    let (targets, indicators, interface) = match finding {
+        Finding::Detection(found) => (found.targets, &found.indicators, found.interface),
+        Finding::Answer(found) => (found.targets, &found.indicators, found.interface),
         Finding::Freed(_) => return,
     };
     let interface = interfaces.name(interface);
-    for slot in targets.slots() {
-        let Some(slot) = watched.slots.iter().find(|it| it.index == index_of(slot)) else { continue };
-        let domain = |name: &str| watched.domain(&slot.watchlist, name);
+    for number in targets.slots() {
+        let Some(slot) = watched.slots.iter().find(|it| it.index == index_of(number)) else { continue };
+        let domain = indicators.iter().find(|(slot, _)| *slot == number).map(|(_, domain)| domain.as_str());
+        let concerned = Concerned { watchlist: &slot.watchlist, target: &slot.target, domain };
         match finding {
             Finding::Detection(found) => {
-                let domain = found.server_name.as_deref().and_then(domain);
-                let concerned = Concerned { watchlist: &slot.watchlist, target: &slot.target, domain };
                 let flow = kernel.maps.flow(&found.key).ok().flatten();
                 events.detection(found, concerned, flow.as_ref().and_then(initiator), interface);
             }
-            Finding::Answer(found) => {
-                let domain = domain(&found.query);
-                let concerned = Concerned { watchlist: &slot.watchlist, target: &slot.target, domain };
-                events.answer(found, concerned, interface);
-            }
+            Finding::Answer(found) => events.answer(found, concerned, interface),
             Finding::Freed(_) => {}
         }
     }

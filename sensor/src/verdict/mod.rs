@@ -81,10 +81,15 @@ pub struct Detection {
     pub about: About,
     /// With [`Signal::Sni`].
     pub server_name: Option<String>,
+    /// Likewise.
+    pub indicators: Indicators,
     /// Index of the interface.
     pub interface: u32,
     pub at_ns: u64,
 }
+
+/// The domains of the lists by which targets were found, by slot.
+pub type Indicators = Vec<(u32, String)>;
 
 /// An answer to a query for a watched name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +99,7 @@ pub struct Answer {
     pub outcome: Outcome,
     /// Those that the name concerns.
     pub targets: TargetSet,
+    pub indicators: Indicators,
     pub addresses: Vec<IpAddr>,
     pub interface: u32,
     pub at_ns: u64,
@@ -224,16 +230,20 @@ impl Verdicts {
         }
         let own = Watching::without(targets, listed(&key, world).targets);
         let Concluded { signal, role, about, pool } = concluded;
-        if targets != before && pool == Side::Remote {
+        let endpoint =
+            EndpointKey { address: key.remote, port: key.remote_port, version: key.version, reserved: 0 };
+        // Who comes back before the day is over keeps it known.
+        let is_learned = world.known().learned().contains_key(&endpoint);
+        if pool == Side::Remote && (targets != before || is_learned) {
             let expires_ns = at_ns.saturating_add(names::TTL_MAX_NS);
-            let key =
-                EndpointKey { address: key.remote, port: key.remote_port, version: key.version, reserved: 0 };
-            world.learn(key, Learned { targets, own, expires_ns });
+            world.learn(endpoint, Learned { targets, own, expires_ns });
         }
         let judged = Judged { targets, own, at_ns, signal: signal as u8, role: role as u8, reserved: [0; 6] };
         if world.judge(key, judged) {
-            let (server_name, interface) = (None, sample.header.interface);
-            let detection = Detection { key, targets, signal, role, about, server_name, interface, at_ns };
+            let (server_name, indicators) = (None, Indicators::new());
+            let interface = sample.header.interface;
+            let detection =
+                Detection { key, targets, signal, role, about, server_name, indicators, interface, at_ns };
             tell(Finding::Detection(detection));
         }
     }
@@ -254,7 +264,8 @@ fn named(
         return;
     }
     let listed = listed(&key, world).targets;
-    let named = watching.domains.find(name.as_bytes()).targets();
+    let matches = watching.domains.find(name.as_bytes());
+    let named = matches.targets();
     let (signal, role) = (Signal::Sni, Role::None);
     if named.is_empty() {
         let signal = Judged::FREED;
@@ -272,8 +283,10 @@ fn named(
         Judged { targets, own: named, at_ns, signal: signal as u8, role: role as u8, reserved: [0; 6] };
     if world.judge(key, judged) {
         let (about, server_name) = (About::default(), Some(name.to_owned()));
+        let indicators = matches.iter().map(|it| (it.slot, it.indicator.to_owned())).collect();
         let interface = sample.header.interface;
-        let detection = Detection { key, targets, signal, role, about, server_name, interface, at_ns };
+        let detection =
+            Detection { key, targets, signal, role, about, server_name, indicators, interface, at_ns };
         tell(Finding::Detection(detection));
     }
 }

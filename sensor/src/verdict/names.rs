@@ -7,7 +7,7 @@ use sensor_ebpf::abi::{Address, Direction, EndpointKey, Learned, TargetSet, Tran
 use sensor_ebpf::classify::Tables as _;
 
 use super::queries::Queries;
-use super::{Answer, Finding, Sample, Verdicts, Watching, World};
+use super::{Answer, Finding, Indicators, Sample, Verdicts, Watching, World};
 use crate::inspect::dns::{self, Message, Outcome};
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -59,9 +59,13 @@ fn hear_message(
             }
             let chain = message.chain();
             let Some(outcome) = chain.outcome() else { return };
-            let targets = chain.names().fold(TargetSet::EMPTY, |all, name| {
-                watching.joined(all, watching.domains.find(name.as_str().as_bytes()).targets())
-            });
+            let mut targets = TargetSet::EMPTY;
+            let mut indicators = Indicators::new();
+            for name in chain.names() {
+                let matches = watching.domains.find(name.as_str().as_bytes());
+                targets = watching.joined(targets, matches.targets());
+                indicators.extend(matches.iter().map(|it| (it.slot, it.indicator.to_owned())));
+            }
             if targets.is_empty() {
                 return;
             }
@@ -73,7 +77,8 @@ fn hear_message(
                 }
             }
             let (query, interface) = (name.as_str().to_owned(), sample.header.interface);
-            tell(Finding::Answer(Answer { key, query, outcome, targets, addresses, interface, at_ns }));
+            let answer = Answer { key, query, outcome, targets, indicators, addresses, interface, at_ns };
+            tell(Finding::Answer(answer));
         }
         // What others ask of this host, and what it answers them.
         _ => {}

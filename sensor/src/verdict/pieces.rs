@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
-use sensor_ebpf::abi::FlowKey;
+use sensor_ebpf::abi::{FlowKey, SampleKind};
 
 use super::Sample;
 
@@ -15,6 +15,20 @@ const PIECE_BYTES_MAX: usize = 2048 + 4096;
 
 /// A side of a connection.
 type Key = (FlowKey, u8);
+
+/// Is what was said before complete, so that this is another message? Behind the header of one, a request
+/// or a response begins another; and where one JSON value follows on another, it is not part of it.
+fn begins_anew(before: &[u8], sample: &Sample<'_>) -> bool {
+    let begins = |text: &[u8]| sample.payload.starts_with(text);
+    match SampleKind::of(sample.header.kind) {
+        Some(SampleKind::Http | SampleKind::Json) => {
+            let is_http = [&b"POST "[..], b"GET ", b"HTTP/"].into_iter().any(begins);
+            is_http && before.windows(4).any(|end| end == b"\r\n\r\n")
+                || before.ends_with(b"}") && begins(b"{")
+        }
+        _ => false,
+    }
+}
 
 #[derive(Default)]
 pub(super) struct Pieces {
@@ -41,7 +55,9 @@ impl Pieces {
         let key = (sample.header.key, sample.header.direction);
         let next = sample.header.sequence.wrapping_add(sample.header.payload);
         let going_on = match self.begun.remove(&key) {
-            Some(piece) if piece.next == sample.header.sequence => Some(piece),
+            Some(piece) if piece.next == sample.header.sequence && !begins_anew(&piece.bytes, sample) => {
+                Some(piece)
+            }
             Some(other) => {
                 self.spare.push(other.bytes);
                 None

@@ -1,7 +1,9 @@
 //! What verdicts need of the watchlists: names, exceptions, and how targets of several lists go
 //! together.
 
-use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{HashMap, HashSet};
+use std::hash::{Hash as _, Hasher as _};
 use std::net::{IpAddr, SocketAddr};
 
 use sensor_ebpf::abi::TargetSet;
@@ -19,6 +21,9 @@ pub struct Watching {
     lists: HashMap<u32, List>,
     /// The slot that counts mining which no list names.
     unlisted: Option<u32>,
+    /// Hashes of the domains of each slot, and of those that are allowed.
+    names: HashMap<u32, HashSet<u64>>,
+    allowed_names: HashSet<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -51,18 +56,22 @@ impl Watching {
     ) -> Result<Self, CompileError> {
         let mut lists = HashMap::new();
         let mut unlisted = None;
+        let mut names = HashMap::new();
         for (index, list) in watchlists.lists.iter().enumerate() {
             for target in &list.targets {
                 let Some(slot) = slot_of(&list.name, &target.name) else { continue };
                 let is_mining = list.category == Category::Mining;
                 lists.insert(slot, List { index, is_mining });
+                names.insert(slot, target.domains.iter().map(|entry| hash(&entry.indicator)).collect());
                 if is_mining && target.name == UNLISTED {
                     unlisted = Some(slot);
                 }
             }
         }
         let domains = Domains::of(watchlists, slot_of)?;
-        Ok(Self { domains, allow: watchlists.allow.clone(), lists, unlisted })
+        let allow = watchlists.allow.clone();
+        let allowed_names = allow.domains.iter().map(|entry| hash(&entry.indicator)).collect();
+        Ok(Self { domains, allow, lists, unlisted, names, allowed_names })
     }
 
     /// Must nothing match that has this other end?
@@ -71,10 +80,20 @@ impl Watching {
         self.allow.address(remote).is_some() || self.allow.endpoint(SocketAddr::new(remote, port)).is_some()
     }
 
+    /// May something have been learned of this slot's names that is not to be learned any more? Since it
+    /// is not remembered which name taught what, all of them are meant.
+    pub fn has_lost_names(&self, before: &Self, slot: u32) -> bool {
+        if before.lists.is_empty() {
+            // Nothing was watched before: this is the start.
+            return false;
+        }
+        let is_fewer = |before: &HashSet<u64>| self.names.get(&slot).is_none_or(|now| !before.is_subset(now));
+        !self.allowed_names.is_subset(&before.allowed_names) || before.names.get(&slot).is_some_and(is_fewer)
+    }
+
     /// Those that are on a list now.
     pub fn still_watched(&self, targets: TargetSet) -> TargetSet {
-        let watched = targets.slots().filter(|slot| self.lists.contains_key(slot));
-        TargetSet::of(watched).unwrap_or(TargetSet::EMPTY)
+        Self::those(targets, |slot| self.lists.contains_key(&slot))
     }
 
     /// `first`, and those of `second` whose watchlists it does not name.
@@ -89,10 +108,14 @@ impl Watching {
         all
     }
 
+    /// Those of `targets` of which that is so.
+    pub fn those(targets: TargetSet, is: impl Fn(u32) -> bool) -> TargetSet {
+        TargetSet::of(targets.slots().filter(|slot| is(*slot))).unwrap_or(TargetSet::EMPTY)
+    }
+
     /// Those of `targets` that are not on the lists themselves.
     pub fn without(targets: TargetSet, listed: TargetSet) -> TargetSet {
-        let own = targets.slots().filter(|slot| !listed.contains(*slot));
-        TargetSet::of(own).unwrap_or(TargetSet::EMPTY)
+        Self::those(targets, |slot| !listed.contains(slot))
     }
 
     /// What an address stands for of which `own` was learned and `listed` is on the lists: within a
@@ -115,4 +138,11 @@ impl Watching {
     pub fn with_mining(&self, targets: TargetSet) -> TargetSet {
         if self.has_pool(targets) { targets } else { self.joined(self.unlisted(), targets) }
     }
+}
+
+/// Of a domain, as lists have it.
+fn hash(domain: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    domain.hash(&mut hasher);
+    hasher.finish()
 }

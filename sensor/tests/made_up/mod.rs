@@ -147,6 +147,7 @@ pub fn recognised() -> Recognised {
         role: Role::Miner,
         about,
         server_name: None,
+        indicators: Vec::new(),
         interface: 2,
         at_ns: now_ns(),
     };

@@ -33,14 +33,14 @@ fn turns(whats: &[(Speaker, &str)]) -> Vec<(Speaker, String)> {
     whats.iter().map(|(speaker, what)| line(what, *speaker)).collect()
 }
 
-fn request(path: &str, headers: &str, body: &str) -> (Speaker, String) {
+pub fn request(path: &str, headers: &str, body: &str) -> (Speaker, String) {
     let (length, body) = (filled(body).len(), filled(body));
     let head =
         format!("POST {path} HTTP/1.1\r\nHost: pool.example\r\n{headers}Content-Length: {length}\r\n\r\n");
     (Miner, head + &body)
 }
 
-fn answer(headers: &str, body: &str) -> (Speaker, String) {
+pub fn answer(headers: &str, body: &str) -> (Speaker, String) {
     let (length, body) = (filled(body).len(), filled(body));
     (Pool, format!("HTTP/1.1 200 OK\r\n{headers}Content-Length: {length}\r\n\r\n") + &body)
 }

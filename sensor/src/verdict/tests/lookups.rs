@@ -234,6 +234,8 @@ fn a_chain_of_aliases_is_followed_from_a_watched_name_and_to_one() {
         let told = wire.dns([asked(Written::query(asked_for, Rtype::A)), answered(message)]);
         assert_eq!(told.len(), 1, "{what}");
         assert_eq!(wire.names(told[0].targets), ["mining/supportxmr"], "{what}");
+        let [(_, indicator)] = &told[0].indicators[..] else { panic!("{what}: {told:?}") };
+        assert_eq!(indicator, "supportxmr.com", "{what}: that of the list, whichever name was asked for");
         assert!(wire.known_s("192.0.2.80").is_some(), "{what}");
     }
 }

@@ -206,6 +206,54 @@ fn what_a_connection_before_on_the_same_ports_said_is_forgotten_with_it() {
 }
 
 #[test]
+fn each_exchange_of_a_connection_is_heard_whatever_came_before_it() {
+    let height = r#"{"id":0,"jsonrpc":"2.0","method":"getblockcount"}"#;
+    let told = r#"{"id":0,"jsonrpc":"2.0","result":{"count":3100000,"status":"OK"}}"#;
+    for dialect in dialects::all().iter().filter(|dialect| dialect.signal == Signal::Getwork) {
+        let mut wire = Wire::new();
+        let mut session = session(&mut wire, Role::Miner);
+        session.open(&mut wire, Egress);
+        for _ in 0..2 {
+            for (speaker, text) in [dialects::request("/json_rpc", "", height), dialects::answer("", told)] {
+                session.send(&mut wire, way(speaker, Role::Miner), text.as_bytes());
+            }
+        }
+        assert_eq!(wire.told(), [], "{}", dialect.name);
+        for (speaker, text) in &dialect.turns {
+            session.send(&mut wire, way(*speaker, Role::Miner), text.as_bytes());
+        }
+        assert_found(&mut wire, dialect, Role::Miner, "after other calls");
+    }
+}
+
+#[test]
+fn lines_that_lack_their_end_are_each_heard() {
+    let mut wire = Wire::new();
+    let mut session = session(&mut wire, Role::Miner);
+    session.open(&mut wire, Egress);
+    session.says(&mut wire, "{\"id\":7,\"method\":\"eth_protocolVersion\",\"params\":[{}]}");
+    session.says(&mut wire, LOGIN.trim_end());
+    session.hears(&mut wire, JOB.trim_end());
+    wire.only("a login behind another call");
+}
+
+#[test]
+fn a_pool_that_is_come_back_to_stays_known_for_another_day() {
+    let mut wire = Wire::new();
+    let hours = |hours: u64| hours * 3600;
+    for connection in 0..3 {
+        let mut session = session(&mut wire, Role::Miner);
+        session.open(&mut wire, Egress);
+        session.says(&mut wire, LOGIN);
+        session.hears(&mut wire, JOB);
+        wire.only("each of them");
+        let expires_ns = wire.host.known.learned().values().next().expect("it is known").expires_ns;
+        assert!(expires_ns >= wire.now_ns() + 86_399 * 1_000_000_000, "connection {connection}");
+        wire.wait(hours(20));
+    }
+}
+
+#[test]
 fn the_pool_of_a_session_is_learned_by_address_and_port() {
     let mut wire = Wire::new();
     let session = session(&mut wire, Role::Miner);
