@@ -53,7 +53,7 @@ struct Said {
 
 impl Sessions {
     pub(super) fn note_http(&mut self, key: &FlowKey, at_ns: u64) {
-        self.http.entry(*key, at_ns);
+        self.http.entry(*key).last_ns = at_ns;
     }
 
     pub(super) fn speaks_http(&self, key: &FlowKey, at_ns: u64) -> bool {
@@ -79,7 +79,13 @@ impl Sessions {
         has_host: bool,
     ) -> Option<Concluded> {
         let (key, sender) = (sample.header.key, sample.sender());
-        let heard = self.heard.entry(key, sample.header.at_ns);
+        let entry = self.heard.entry(key);
+        // Halves may be far from one another; only that somebody played is not for ever.
+        if entry.of.is_muddled && entry.is_anothers(sample.header.at_ns) {
+            entry.of = Heard::default();
+        }
+        entry.last_ns = sample.header.at_ns;
+        let heard = &mut entry.of;
         let said = &mut heard.said[sender.index()];
         if said.speaks_as.is_some_and(|before| before != mining.speaker) {
             // Nobody is both: someone plays, or echoes.
@@ -156,7 +162,7 @@ impl<T> Default for Bounded<T> {
 }
 
 impl<T: Default> Bounded<T> {
-    fn entry(&mut self, key: FlowKey, now_ns: u64) -> &mut T {
+    fn entry(&mut self, key: FlowKey) -> &mut Entry<T> {
         if !self.entries.contains_key(&key) {
             while self.order.len() >= CONNECTIONS_MAX {
                 let oldest = self.order.pop_front();
@@ -164,12 +170,7 @@ impl<T: Default> Bounded<T> {
             }
             self.order.push_back(key);
         }
-        let entry = self.entries.entry(key).or_default();
-        if entry.is_anothers(now_ns) {
-            entry.of = T::default();
-        }
-        entry.last_ns = now_ns;
-        &mut entry.of
+        self.entries.entry(key).or_default()
     }
 
     fn remove(&mut self, key: &FlowKey) -> Option<T> {

@@ -227,6 +227,20 @@ fn each_exchange_of_a_connection_is_heard_whatever_came_before_it() {
 }
 
 #[test]
+fn an_answer_may_take_its_time() {
+    for dialect in dialects::all() {
+        let mut wire = Wire::new();
+        let mut session = session(&mut wire, Role::Miner);
+        session.open(&mut wire, Egress);
+        for (speaker, text) in &dialect.turns {
+            wire.wait(3600);
+            session.send(&mut wire, way(*speaker, Role::Miner), text.as_bytes());
+        }
+        assert_found(&mut wire, &dialect, Role::Miner, "an hour between two turns");
+    }
+}
+
+#[test]
 fn lines_that_lack_their_end_are_each_heard() {
     let mut wire = Wire::new();
     let mut session = session(&mut wire, Role::Miner);
