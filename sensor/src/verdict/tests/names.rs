@@ -6,7 +6,7 @@ use sensor_ebpf::abi::{Address, EndpointKey, FlowKey, Judged, Learned, TargetSet
 use super::wire::{STAR, STRANGER, Session, Wire};
 use crate::inspect::Signal;
 use crate::inspect::tls::written;
-use crate::verdict::{Finding, Role};
+use crate::verdict::{Finding, Role, Watching};
 
 fn hello(name: &str) -> Vec<u8> {
     written::hello(&[written::post_quantum_key_share(), written::server_name(name)])
@@ -100,4 +100,25 @@ fn what_others_ask_of_this_host_and_what_is_allowed_is_not_told() {
     Session::to(&mut wire, STRANGER, 443).send(&mut wire, Egress, &hello("pool.supportxmr.com"));
     Session::at(&mut wire, 443, "198.51.100.7").send(&mut wire, Ingress, &hello("pool.supportxmr.com"));
     assert_eq!(wire.found, []);
+}
+
+#[test]
+fn what_names_taught_is_to_be_forgotten_when_they_are_allowed_or_leave_their_list() {
+    let lists = |domains: &str, allowed: &str| {
+        Wire::with(&format!(
+            "[allow]\ndomains = [{allowed}]\n[[watchlist]]\nname = \"office\"\ndomains = [{domains}]\n"
+        ))
+    };
+    let both = r#""a.example", "b.example""#;
+    let before = lists(both, "");
+    let slot =
+        (0..1024).find(|slot| before.names(TargetSet::of([*slot]).unwrap_or_default()) == ["office/office"]);
+    let is_lost =
+        |after: &Wire| after.watching.has_lost_names(&before.watching, slot.expect("the target has a slot"));
+    assert!(is_lost(&lists(r#""a.example""#, "")), "a domain left");
+    assert!(is_lost(&lists(both, r#""b.example""#)), "one is allowed");
+    assert!(!is_lost(&lists(both, "")));
+    assert!(!is_lost(&lists(r#""a.example", "b.example", "c.example""#, "")), "one came");
+    let start = Watching::default();
+    assert!(!before.watching.has_lost_names(&start, slot.expect("the target has a slot")), "the start");
 }
