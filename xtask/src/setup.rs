@@ -177,8 +177,6 @@ fn install(name: &str, version: &str, duration: &str) -> Result<()> {
     let target_tools = cargo::target().join("tools");
     let mut command = cargo::cargo(["install", name, "--version", version, "--locked", "--force"]);
     command.arg("--root").arg(target_tools);
-    // They run for seconds, and optimising them takes minutes.
-    command.arg("--debug").env("CARGO_PROFILE_DEV_DEBUG", "0");
     // With its own place on it, cargo does not advise to extend the PATH.
     command.env("PATH", cargo::search_path());
     // Cargo's own temporary directory, lest the pieces of a tool stay in target/ for good.
