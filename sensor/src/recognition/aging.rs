@@ -26,6 +26,10 @@ pub(super) struct Aged {
 /// `roomy`: of more connections than that, those go that were freed or have been silent for long, the
 /// oldest first. They may be over without anybody having seen it.
 pub(super) fn aged(known: &Known, flows: &[(FlowKey, Flow)], now_ns: u64, roomy: usize) -> Aged {
+    if known.is_empty() {
+        // On most hosts, always.
+        return Aged::default();
+    }
     let is_alive = |flow: &Flow| !is_over(flow) && now_ns.saturating_sub(flow.last_ns) <= ALIVE_NS;
     let by_key: HashMap<&FlowKey, &Flow, RandomState> = flows.iter().map(|(key, flow)| (key, flow)).collect();
     let mut aged = Aged::default();
