@@ -623,6 +623,8 @@ pub struct Daemon {
     pub signals: [u64; 16],
     /// What found no place in LEARNED and in JUDGED.
     pub refused: [u64; 2],
+    /// What recognition had to forget to make room: messages, sessions, queries.
+    pub forgotten: [u64; 3],
 }
 
 const _: () = {
@@ -640,5 +642,5 @@ const _: () = {
     assert!(size_of::<Stream>() == 20);
     assert!(size_of::<SampleHeader>() == 72);
     assert!(size_of::<Findings>() == 64);
-    assert!(size_of::<Daemon>() == 200);
+    assert!(size_of::<Daemon>() == 224);
 };

@@ -192,6 +192,8 @@ impl Daemon {
         since.signals = self.recognition.recognised.signals;
         let refused = self.recognition.refused();
         since.refused = [refused.learned, refused.judged];
+        let forgotten = self.recognition.forgotten();
+        since.forgotten = [forgotten.messages, forgotten.sessions, forgotten.queries];
         self.tables.set_daemon(since)
     }
 

@@ -19,7 +19,7 @@ use self::aging::{Aged, aged};
 use crate::bpf::Loaded;
 use crate::bpf::tables::Tables;
 use crate::inspect::Signal;
-use crate::verdict::{Detection, Finding, Known, Refusals, Sample, Verdicts, Watching, World};
+use crate::verdict::{Detection, Finding, Forgotten, Known, Refusals, Sample, Verdicts, Watching, World};
 use crate::watchlists::Compiled;
 
 /// Detections that people can be shown; of more, the oldest go.
@@ -41,6 +41,8 @@ pub struct Recognised {
     pub judged: u64,
     /// What found no place there.
     pub refused: Refusals,
+    /// What recognition had to forget to make room.
+    pub forgotten: Forgotten,
 }
 
 /// As many connections in JUDGED leave room for others until the next sweep. Of more, those go that were
@@ -49,6 +51,8 @@ const ROOMY: usize = capacity::JUDGED as usize / 2;
 
 pub struct Recognition {
     verdicts: Verdicts,
+    /// By daemons before this one.
+    forgotten_before: Forgotten,
     watching: Watching,
     compiled: Compiled,
     known: Known,
@@ -67,8 +71,10 @@ impl Recognition {
         for (index, ..) in tables.owners() {
             findings.insert(index, tables.findings(index)?);
         }
+        let [messages, sessions, queries] = daemon.forgotten;
         let mut recognition = Self {
             verdicts: Verdicts::new(true),
+            forgotten_before: Forgotten { messages, sessions, queries },
             watching: Watching::default(),
             compiled: Compiled::default(),
             known: Known::new(capacity::LEARNED as usize, capacity::JUDGED as usize),
@@ -225,6 +231,8 @@ impl Recognition {
         tables: &mut Tables,
     ) -> Result<()> {
         let Aged { sessions, over, expired } = aged(&self.known, flows, now_ns, ROOMY);
+        // Not with each sample: a flood makes many forgotten.
+        self.has_news |= self.forgotten() != self.recognised.forgotten;
         self.has_news |= sessions != self.recognised.sessions || !over.is_empty() || !expired.is_empty();
         self.recognised.sessions = sessions;
         for key in over {
@@ -250,12 +258,18 @@ impl Recognition {
         self.known.refused
     }
 
+    /// What had to be forgotten to make room.
+    pub const fn forgotten(&self) -> Forgotten {
+        self.forgotten_before.plus(self.verdicts.forgotten())
+    }
+
     /// What there is to show now.
     pub fn show(&mut self) -> Recognised {
         self.has_news = false;
         self.recognised.learned = self.known.learned().len() as u64;
         self.recognised.judged = self.known.judged().len() as u64;
         self.recognised.refused = self.known.refused;
+        self.recognised.forgotten = self.forgotten();
         self.recognised.clone()
     }
 }

@@ -171,6 +171,7 @@ const RULE_FAULTS: &[(&str, &str, &str)] = &[
     ("complains of what is left out on purpose", "budget|ring|unreadable", "budget|ring|stream"),
     ("complains of a burst of payload", "rate(poolwatch_samples_dropped_total{reason=~\"budget|ring|unreadable\"}[5m])",
      "rate(poolwatch_samples_dropped_total{reason=~\"budget|ring|unreadable\"}[30m])"),
+    ("complains of a burst of forgetting", "rate(poolwatch_recognition_forgotten_total[5m])", "rate(poolwatch_recognition_forgotten_total[30m])"),
     ("complains of a burst of flows", "rate(poolwatch_flows_evicted_total[5m])", "rate(poolwatch_flows_evicted_total[30m])"),
     ("complains of a target that says too much", r#"reason=~"slow|output""#, r#"reason=~"slow|output|rate""#),
     ("misses a slow reader", r#"reason=~"slow|output""#, r#"reason="output""#),

@@ -1,7 +1,7 @@
 //! TOTALS of a poolwatch that never was: the same counters in another order, with one more among
 //! them, and slots given out from the last to the first. The test of upgrades builds it.
 
-pub const SCHEMA: u32 = 1_000_004;
+pub const SCHEMA: u32 = 1_000_005;
 
 /// The order in which slots are given to targets.
 pub fn slots_in_order(slots: u32) -> impl Iterator<Item = u32> {

@@ -166,6 +166,7 @@ impl Counters for Daemon {
         see("reattached".to_owned(), &mut self.reattached);
         each_of("signals", &mut self.signals, see);
         each_of("refused", &mut self.refused, see);
+        each_of("forgotten", &mut self.forgotten, see);
     }
 }
 

@@ -58,5 +58,14 @@ pub(super) fn collect(state: &State) -> Result<Vec<Family>> {
     {
         refused.count(&[("map", map)], count + before);
     }
-    Ok(vec![detections, sessions, answers, signals, refused])
+    let mut forgot = counter(
+        "poolwatch_recognition_forgotten_total",
+        "What was remembered for recognition and had to go to make room, before it came to its end.",
+    );
+    let since = recognised.forgotten;
+    let counts = [("message", since.messages), ("session", since.sessions), ("query", since.queries)];
+    for ((what, count), before) in counts.into_iter().zip(earlier.forgotten) {
+        forgot.count(&[("what", what)], count + before);
+    }
+    Ok(vec![detections, sessions, answers, signals, refused, forgot])
 }

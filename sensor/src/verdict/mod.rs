@@ -5,6 +5,7 @@
 //! [`World`] to ask and to change. Nothing here knows maps, files or clocks. What it remembers is
 //! bounded; of a sample that says nothing, nothing is kept and nothing allocated.
 
+mod bounded;
 mod known;
 mod names;
 mod pieces;
@@ -135,6 +136,28 @@ impl Sample<'_> {
     }
 }
 
+/// What was remembered, had not come to its end, and had to go to make room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Begun messages that could have gone on.
+    pub messages: u64,
+    /// Connections that had said half of what is needed, or that they speak HTTP.
+    pub sessions: u64,
+    /// Queries whose answers could have come.
+    pub queries: u64,
+}
+
+impl Forgotten {
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            messages: self.messages + other.messages,
+            sessions: self.sessions + other.sessions,
+            queries: self.queries + other.queries,
+        }
+    }
+}
+
 /// What is being listened to.
 pub struct Verdicts {
     /// Is one of the ends this host? In a capture neither is.
@@ -151,6 +174,15 @@ impl Verdicts {
             pieces: Pieces::default(),
             queries: Queries::default(),
             sessions: Sessions::default(),
+        }
+    }
+
+    /// What had to go to make room.
+    pub const fn forgotten(&self) -> Forgotten {
+        Forgotten {
+            messages: self.pieces.forgotten,
+            sessions: self.sessions.forgotten,
+            queries: self.queries.forgotten,
         }
     }
 

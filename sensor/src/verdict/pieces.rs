@@ -1,17 +1,18 @@
 //! Payload that goes on in the next segment: what was begun is kept until its end comes, or is clear
 //! not to come. Bounded in number and size; buffers are used again.
 
-use std::collections::{HashMap, VecDeque};
-
-use foldhash::fast::RandomState;
 use sensor_ebpf::abi::{FlowKey, SampleKind};
 
 use super::Sample;
+use super::bounded::Bounded;
 
 /// Begun pieces that are kept; of more, the oldest go.
 const PIECES_MAX: usize = 1024;
 /// Bytes of one: a sample, and what the kernel half continues it with.
 const PIECE_BYTES_MAX: usize = 2048 + 4096;
+/// The rest comes with the next segment, or when that is sent again. What was begun longer ago will hardly
+/// go on: most of it never does, since it was all there was.
+const GOES_ON_WITHIN_NS: u64 = 5 * 1_000_000_000;
 
 /// A side of a connection.
 type Key = (FlowKey, u8);
@@ -30,18 +31,24 @@ fn begins_anew(before: &[u8], sample: &Sample<'_>) -> bool {
     }
 }
 
-#[derive(Default)]
 pub(super) struct Pieces {
-    begun: HashMap<Key, Piece, RandomState>,
-    /// In the order in which they were begun; may name such as are gone.
-    order: VecDeque<Key>,
+    begun: Bounded<Key, Piece>,
     spare: Vec<Vec<u8>>,
+    /// Pieces that had to go while they could still have gone on.
+    pub(super) forgotten: u64,
 }
 
 struct Piece {
     /// Sequence number that goes on.
     next: u32,
+    at_ns: u64,
     bytes: Vec<u8>,
+}
+
+impl Default for Pieces {
+    fn default() -> Self {
+        Self { begun: Bounded::new(PIECES_MAX), spare: Vec::new(), forgotten: 0 }
+    }
 }
 
 impl Pieces {
@@ -54,6 +61,7 @@ impl Pieces {
     ) -> T {
         let key = (sample.header.key, sample.header.direction);
         let next = sample.header.sequence.wrapping_add(sample.header.payload);
+        let at_ns = sample.header.at_ns;
         let going_on = match self.begun.remove(&key) {
             Some(piece) if piece.next == sample.header.sequence && !begins_anew(&piece.bytes, sample) => {
                 Some(piece)
@@ -71,7 +79,7 @@ impl Pieces {
                 let mut bytes = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(PIECE_BYTES_MAX));
                 bytes.clear();
                 bytes.extend_from_slice(wanted);
-                self.keep(key, Piece { next, bytes });
+                self.keep(key, Piece { next, at_ns, bytes });
             }
             return said;
         };
@@ -83,8 +91,7 @@ impl Pieces {
         match wanted_from {
             Some(from) if !is_cut => {
                 piece.bytes.drain(..from.min(piece.bytes.len()));
-                piece.next = next;
-                self.keep(key, piece);
+                self.keep(key, Piece { next, at_ns, ..piece });
             }
             _ => self.spare.push(piece.bytes),
         }
@@ -94,23 +101,16 @@ impl Pieces {
     #[cfg(test)]
     pub(super) fn remembered(&self) -> [(usize, usize); 4] {
         let bytes = self.begun.values().map(|piece| &piece.bytes).chain(&self.spare).map(Vec::capacity).max();
-        [
-            (self.begun.len(), PIECES_MAX),
-            (self.order.len(), 2 * PIECES_MAX),
-            (self.spare.len(), PIECES_MAX + 1),
-            (bytes.unwrap_or(0), 2 * PIECE_BYTES_MAX),
-        ]
+        let [begun, order] = self.begun.remembered();
+        [begun, order, (self.spare.len(), PIECES_MAX + 1), (bytes.unwrap_or(0), 2 * PIECE_BYTES_MAX)]
     }
 
     fn keep(&mut self, key: Key, piece: Piece) {
-        while self.begun.len() >= PIECES_MAX || self.order.len() >= 2 * PIECES_MAX {
-            let Some(oldest) = self.order.pop_front() else { break };
-            if let Some(gone) = self.begun.remove(&oldest) {
-                self.spare.push(gone.bytes);
-            }
+        let at_ns = piece.at_ns;
+        if let Some(gone) = self.begun.insert(key, piece) {
+            self.forgotten += u64::from(at_ns.saturating_sub(gone.at_ns) <= GOES_ON_WITHIN_NS);
+            self.spare.push(gone.bytes);
         }
         self.spare.truncate(PIECES_MAX);
-        self.order.push_back(key);
-        self.begun.insert(key, piece);
     }
 }

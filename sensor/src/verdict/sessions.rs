@@ -5,11 +5,9 @@
 //! host serves miners only when it has answered as a pool, and mines only when it has spoken as a miner,
 //! or listens to a pool on a connection that it was seen to open. Two halves are enough when one side asks for the work that the other gives.
 
-use std::collections::{HashMap, VecDeque};
-
-use foldhash::fast::RandomState;
 use sensor_ebpf::abi::{FlowKey, Side};
 
+use super::bounded::Bounded;
 use super::{Role, Sample};
 use crate::inspect::{About, Mining, Signal, Speaker, Weight, Work};
 
@@ -18,16 +16,21 @@ const CONNECTIONS_MAX: usize = 4096;
 /// After so long a silence, what was said between two ends was another connection's: sooner, nobody opens
 /// one on the same ports (RFC 9293, 3.6.1: twice the two minutes of a segment's life).
 const SILENCE_NS: u64 = 240 * 1_000_000_000;
+/// A connection that was heard to speak HTTP so lately may well go on; most are over soon.
+const HTTP_GOES_ON_WITHIN_NS: u64 = 5 * 1_000_000_000;
 
-#[derive(Default)]
 pub(super) struct Sessions {
-    heard: Bounded<Heard>,
-    http: Bounded<()>,
+    heard: Bounded<FlowKey, Heard>,
+    /// When each connection was last heard to speak HTTP.
+    http: Bounded<FlowKey, u64>,
+    /// Connections of which something was remembered, and had to go while it could still matter.
+    pub(super) forgotten: u64,
 }
 
 /// What was said on a connection, by [`Side`].
 #[derive(Clone, Debug, Default)]
 struct Heard {
+    last_ns: u64,
     said: [Said; 2],
     signal: Option<Signal>,
     about: About,
@@ -51,23 +54,30 @@ struct Said {
     half: Option<Work>,
 }
 
+impl Default for Sessions {
+    fn default() -> Self {
+        let (heard, http) = (Bounded::new(CONNECTIONS_MAX), Bounded::new(CONNECTIONS_MAX));
+        Self { heard, http, forgotten: 0 }
+    }
+}
+
 impl Sessions {
     pub(super) fn note_http(&mut self, key: &FlowKey, at_ns: u64) {
-        self.http.entry(*key).last_ns = at_ns;
+        if let Some(last_ns) = self.http.get_mut(key) {
+            *last_ns = at_ns;
+        } else if let Some(last_ns) = self.http.insert(*key, at_ns) {
+            self.forgotten += u64::from(at_ns.saturating_sub(last_ns) <= HTTP_GOES_ON_WITHIN_NS);
+        }
     }
 
     pub(super) fn speaks_http(&self, key: &FlowKey, at_ns: u64) -> bool {
-        self.http.entries.get(key).is_some_and(|entry| !entry.is_anothers(at_ns))
+        self.http.get(key).is_some_and(|last_ns| !is_anothers(*last_ns, at_ns))
     }
 
     #[cfg(test)]
     pub(super) fn remembered(&self) -> [(usize, usize); 4] {
-        [
-            (self.heard.entries.len(), CONNECTIONS_MAX),
-            (self.heard.order.len(), CONNECTIONS_MAX),
-            (self.http.entries.len(), CONNECTIONS_MAX),
-            (self.http.order.len(), CONNECTIONS_MAX),
-        ]
+        let ([heard, heard_order], [http, http_order]) = (self.heard.remembered(), self.http.remembered());
+        [heard, heard_order, http, http_order]
     }
 
     /// What is certain of the connection after this message. `has_host`: one end is this host.
@@ -79,13 +89,15 @@ impl Sessions {
         has_host: bool,
     ) -> Option<Concluded> {
         let (key, sender) = (sample.header.key, sample.sender());
-        let entry = self.heard.entry(key);
-        // Halves may be far from one another; only that somebody played is not for ever.
-        if entry.of.is_muddled && entry.is_anothers(sample.header.at_ns) {
-            entry.of = Heard::default();
+        if self.heard.get(&key).is_none() {
+            let gone = self.heard.insert(key, Heard::default());
+            self.forgotten += u64::from(gone.is_some_and(|gone| !gone.is_over(sample.header.at_ns)));
         }
-        entry.last_ns = sample.header.at_ns;
-        let heard = &mut entry.of;
+        let heard = self.heard.get_mut(&key)?;
+        if heard.is_over(sample.header.at_ns) {
+            *heard = Heard::default();
+        }
+        heard.last_ns = sample.header.at_ns;
         let said = &mut heard.said[sender.index()];
         if said.speaks_as.is_some_and(|before| before != mining.speaker) {
             // Nobody is both: someone plays, or echoes.
@@ -118,6 +130,13 @@ impl Sessions {
     }
 }
 
+impl Heard {
+    /// Halves may be far from one another; only that somebody played is not for ever.
+    const fn is_over(&self, now_ns: u64) -> bool {
+        self.is_muddled && is_anothers(self.last_ns, now_ns)
+    }
+}
+
 fn role(said: [Said; 2], miner: Side, initiator: Option<Side>, has_host: bool) -> Option<Role> {
     if !has_host {
         // The initiator's; miners open their connections, so where nobody saw who did, it was the miner.
@@ -135,45 +154,7 @@ fn role(said: [Said; 2], miner: Side, initiator: Option<Side>, has_host: bool) -
     }
 }
 
-/// Entries by connection, the oldest of which make room.
-struct Bounded<T> {
-    entries: HashMap<FlowKey, Entry<T>, RandomState>,
-    /// As they came; may name such as are gone.
-    order: VecDeque<FlowKey>,
-}
-
-#[derive(Default)]
-struct Entry<T> {
-    last_ns: u64,
-    of: T,
-}
-
-impl<T> Entry<T> {
-    /// Is this about a connection before the one that speaks now?
-    fn is_anothers(&self, now_ns: u64) -> bool {
-        now_ns.saturating_sub(self.last_ns) > SILENCE_NS
-    }
-}
-
-impl<T> Default for Bounded<T> {
-    fn default() -> Self {
-        Self { entries: HashMap::default(), order: VecDeque::new() }
-    }
-}
-
-impl<T: Default> Bounded<T> {
-    fn entry(&mut self, key: FlowKey) -> &mut Entry<T> {
-        if !self.entries.contains_key(&key) {
-            while self.order.len() >= CONNECTIONS_MAX {
-                let oldest = self.order.pop_front();
-                oldest.map(|oldest| self.entries.remove(&oldest));
-            }
-            self.order.push_back(key);
-        }
-        self.entries.entry(key).or_default()
-    }
-
-    fn remove(&mut self, key: &FlowKey) -> Option<T> {
-        self.entries.remove(key).map(|entry| entry.of)
-    }
+/// Was what was said then said on a connection before the one that speaks now?
+const fn is_anothers(last_ns: u64, now_ns: u64) -> bool {
+    now_ns.saturating_sub(last_ns) > SILENCE_NS
 }

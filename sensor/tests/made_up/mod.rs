@@ -19,7 +19,7 @@ use sensor::flows::{TargetFlows, View};
 use sensor::inspect::{About, Signal};
 use sensor::recognition::Recognised;
 use sensor::state::{Cost, Interfaces, Kernel, Reload, Shared, Slot, Standing, State, Watched};
-use sensor::verdict::{Detection, Refusals, Role};
+use sensor::verdict::{Detection, Forgotten, Refusals, Role};
 use sensor::watchlists::{Compiled, Watchlists};
 use sensor_ebpf::abi::{Address, Findings, FlowKey, Own, TargetSet, Totals, Transport, Version};
 
@@ -161,6 +161,7 @@ pub fn recognised() -> Recognised {
         learned: 63,
         judged: 64,
         refused: Refusals { learned: 68, judged: 69 },
+        forgotten: Forgotten { messages: 71, sessions: 72, queries: 73 },
     }
 }
 

@@ -6,7 +6,7 @@ use sensor_ebpf::abi::{Address, FlowKey, SampleHeader, SampleKind, TargetSet, Tr
 use super::wire::Wire;
 use crate::inspect::dns::Rtype;
 use crate::inspect::dns::written::Written;
-use crate::verdict::{Sample, Verdicts};
+use crate::verdict::{Forgotten, Sample, Verdicts};
 
 const MANY: u32 = 100_000;
 
@@ -23,12 +23,17 @@ fn key(number: u32, port: u16) -> FlowKey {
 }
 
 fn flooded(kind: SampleKind, port: u16, bytes: &[u8]) -> Verdicts {
+    paced(kind, port, bytes, 1)
+}
+
+/// With so much time between two connections.
+fn paced(kind: SampleKind, port: u16, bytes: &[u8], apart_ns: u64) -> Verdicts {
     let mut wire = Wire::with("[builtin]\nmining = false\n");
     for number in 0..MANY {
         for direction in [Egress, Ingress] {
             let len = bytes.len();
             let header = SampleHeader {
-                at_ns: u64::from(number),
+                at_ns: u64::from(number) * apart_ns,
                 key: key(number, port),
                 targets: TargetSet::EMPTY,
                 sequence: 1,
@@ -60,6 +65,27 @@ fn a_hundred_thousand_connections_and_queries_keep_what_is_remembered_within_its
         assert!(remembered.iter().any(|(len, _)| *len > 100), "{what} is remembered: {remembered:?}");
         assert!(remembered.iter().all(|(len, max)| len <= max), "{what}: {remembered:?}");
     }
+}
+
+#[test]
+fn what_has_to_go_while_it_still_matters_is_counted_and_what_is_over_is_not() {
+    let query = Written::query("pool.supportxmr.com", Rtype::A).bytes();
+    let flooded = |kind, port, bytes: &[u8]| flooded(kind, port, bytes).forgotten();
+    let none = Forgotten::default();
+    // Each connection says it from both sides.
+    let messages = u64::from(2 * MANY - 1024);
+    assert_eq!(flooded(SampleKind::Json, 3333, b"{\"id\":1"), Forgotten { messages, ..none });
+    let http = flooded(SampleKind::Http, 80, b"GET / HTTP/1.1\r\n\r\n");
+    assert_eq!(http, Forgotten { sessions: u64::from(MANY - 4096), ..none });
+    let half = b"{\"method\":\"getwork\",\"params\":[],\"id\":0}\n";
+    assert_eq!(flooded(SampleKind::Json, 8332, half), Forgotten { sessions: u64::from(MANY - 4096), ..none });
+    assert_eq!(flooded(SampleKind::Dns, 53, &query), Forgotten { queries: u64::from(MANY - 8192), ..none });
+
+    // A hundred connections or queries a second.
+    let paced = |kind, port, bytes: &[u8]| paced(kind, port, bytes, 10_000_000).forgotten();
+    assert_eq!(paced(SampleKind::Json, 3333, b"{\"id\":1"), none);
+    assert_eq!(paced(SampleKind::Http, 80, b"GET / HTTP/1.1\r\n\r\n"), none);
+    assert_eq!(paced(SampleKind::Dns, 53, &query), none);
 }
 
 #[test]
