@@ -84,22 +84,20 @@ impl Candidate {
     const OPENS: u8 = 0xfd;
 }
 
-/// Notes whether this packet's payload is worth a closer look. Asked of each packet, so that this is
-/// the part that has to be cheap. `noted`: what was noted before, which may be anything.
+/// Is this packet's payload worth a closer look? Asked of each packet, so that this is the part that has
+/// to be cheap.
 #[inline(always)]
-pub fn consider(packet: &impl Packet, seen: &Observation, sampler: &impl Sampler, noted: &mut Candidate) {
-    noted.kind = Candidate::NONE;
-    let Some(key) = seen.flow else { return };
+pub fn consider(packet: &impl Packet, seen: &Observation, sampler: &impl Sampler) -> Option<Candidate> {
+    let key = seen.flow?;
     let is_tcp = matches!(seen.transport, Transport::Tcp);
     let mut first = 0;
     let kind = if seen.payload_len == 0 {
         if !is_tcp || seen.segment.flags & (SYN | ACK) != SYN {
-            return;
+            return None;
         }
         Candidate::OPENS
     } else if is_tcp {
-        let Some(bytes) = first_bytes(packet, seen) else { return };
-        first = bytes;
+        first = first_bytes(packet, seen)?;
         let begun = begins(first, seen.payload_len, matches!(seen.direction, Direction::Egress));
         // Whoever mines at this port does not look like DNS: that begins with a length.
         let is_dns = key.remote_port == DNS_PORT && begun == Candidate::CONTINUES;
@@ -107,15 +105,15 @@ pub fn consider(packet: &impl Packet, seen: &Observation, sampler: &impl Sampler
     } else if key.remote_port == DNS_PORT {
         SampleKind::Dns as u8
     } else {
-        return;
+        return None;
     };
     // A SYN takes a number of its own, before what it may carry (RFC 9293, 3.4; RFC 7413).
     let opens = u32::from(seen.segment.flags & SYN != 0);
     let sequence = seen.segment.sequence.wrapping_add(opens);
     if kind == Candidate::CONTINUES && !sampler.may_continue(sequence) {
-        return;
+        return None;
     }
-    *noted = Candidate {
+    Some(Candidate {
         key,
         targets: seen.targets,
         first,
@@ -125,7 +123,7 @@ pub fn consider(packet: &impl Packet, seen: &Observation, sampler: &impl Sampler
         direction: seen.direction as u8,
         kind,
         reserved: 0,
-    };
+    })
 }
 
 /// Copies the payload of a candidate, where it is wanted after all.

@@ -41,13 +41,23 @@ static SAMPLER: ProgramArray = ProgramArray::pinned(1, 0);
 #[map]
 static CANDIDATE: PerCpuArray<Candidate> = PerCpuArray::with_max_entries(1, 0);
 
-/// Keeps what may be sampled until [`call_sampler`].
+/// Keeps what may be sampled until [`call_sampler`]. `false`: neither is there anything to be sampled nor
+/// to be counted, as of most packets, and nothing was kept.
 #[inline(always)]
-pub(super) fn propose(packet: &impl Packet, seen: &Observation, counted: &Counted) {
+pub(super) fn propose(packet: &impl Packet, seen: &Observation, counted: &Counted) -> bool {
+    let candidate = consider(packet, seen, counted);
+    if candidate.is_none() && seen.targets.is_empty() && seen.flaw.is_none() {
+        return false;
+    }
     if let Some(place) = CANDIDATE.get_ptr_mut(0) {
         // SAFETY: this CPU's entry, and a TC program is not interrupted by another one on it.
-        consider(packet, seen, counted, unsafe { &mut *place });
+        let place = unsafe { &mut *place };
+        match candidate {
+            Some(candidate) => *place = candidate,
+            None => place.kind = Candidate::NONE,
+        }
     }
+    true
 }
 
 /// Goes on as the program that samples, if there is something to be sampled. That does not come back.

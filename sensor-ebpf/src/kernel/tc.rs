@@ -59,8 +59,10 @@ fn run(context: &TcContext, link: Link, direction: Direction) -> i32 {
     let seen = classify(&packet, link, direction, &Compiled);
     // Before it is counted: there are far fewer ways to here than to the end, and the verifier walks
     // what follows for each. What was found lies in a map meanwhile, or it would tell them apart.
-    if let Ok(seen) = &seen {
-        propose(&packet, seen, &counted);
+    if let Ok(seen) = &seen
+        && !propose(&packet, seen, &counted)
+    {
+        return NEXT;
     }
     note(seen, &counted);
     let undecoded = match seen {

@@ -10,7 +10,7 @@ use sensor_ebpf::abi::{
 use sensor_ebpf::classify::{Observation, Tables};
 use sensor_ebpf::count::{Inserted, Ledger, observe};
 use sensor_ebpf::packet::{Captured, Packet};
-use sensor_ebpf::sample::{Admission, Candidate, Sampler, consider, sample};
+use sensor_ebpf::sample::{Admission, Sampler, consider, sample};
 
 use super::build::Frame;
 use super::model::Memory;
@@ -65,35 +65,10 @@ impl Sampling {
         tables: &impl Tables,
     ) {
         let Ok(seen) = observe(packet, link, direction, tables, self) else { return };
-        let mut candidate = blank();
-        consider(packet, &seen, self, &mut candidate);
-        if candidate.kind != Candidate::NONE {
+        if let Some(candidate) = consider(packet, &seen, self) {
             sample(packet, &candidate, self);
         }
         self.memory.now_ns.set(self.memory.now_ns.get() + 1);
-    }
-}
-
-/// What may have been noted before.
-fn blank() -> Candidate {
-    Candidate {
-        key: FlowKey {
-            remote: sensor_ebpf::abi::Address([7; 4]),
-            local: sensor_ebpf::abi::Address([7; 4]),
-            remote_port: 7,
-            local_port: 7,
-            transport: 0,
-            version: 4,
-            reserved: 0,
-        },
-        targets: sensor_ebpf::abi::TargetSet(7),
-        first: 7,
-        payload_offset: 7,
-        payload_len: 7,
-        sequence: 7,
-        direction: 0,
-        kind: 0,
-        reserved: 0,
     }
 }
 

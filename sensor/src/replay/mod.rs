@@ -25,7 +25,7 @@ use sensor_ebpf::classify::{Observation, Tables, look_up};
 use sensor_ebpf::count::{count, note};
 use sensor_ebpf::headers::{Link, Refused, parse};
 use sensor_ebpf::packet::{Aggregate, Captured, Packet};
-use sensor_ebpf::sample::{Candidate, consider, sample};
+use sensor_ebpf::sample::{consider, sample};
 
 use crate::config::Inspect;
 use crate::flows::end;
@@ -213,18 +213,14 @@ impl<'a, L: Lists> Told<'a, L> {
             None => Direction::Egress,
         };
         let seen = if direction == Direction::Egress { &seen.egress } else { &seen.ingress };
-        let mut noted = nothing(key);
-        consider(packet, seen, &self.memory, &mut noted);
-        if noted.kind == Candidate::NONE {
-            return;
-        }
+        let Some(candidate) = consider(packet, seen, &self.memory) else { return };
         if place.is_none() && !is_dns {
             if self.connections.is_full() && seen.targets.is_empty() {
                 self.memory.note_unfollowed();
             }
             return;
         }
-        sample(packet, &noted, &self.memory);
+        sample(packet, &candidate, &self.memory);
         if let Some((header, offset)) = self.memory.take_sample() {
             let payload = &packet.bytes[offset as usize..offset as usize + usize::from(header.captured)];
             self.judge(&Sample { header, payload }, place);
@@ -280,19 +276,4 @@ fn dns_direction(
     }
     let flags = packet.bytes.get(egress.payload_offset as usize + FLAGS);
     if flags.is_some_and(|flags| flags & IS_RESPONSE != 0) { Direction::Ingress } else { Direction::Egress }
-}
-
-/// A place for what may be sampled.
-const fn nothing(key: FlowKey) -> Candidate {
-    Candidate {
-        key,
-        targets: TargetSet::EMPTY,
-        first: 0,
-        payload_offset: 0,
-        payload_len: 0,
-        sequence: 0,
-        direction: 0,
-        kind: Candidate::NONE,
-        reserved: 0,
-    }
 }
