@@ -64,12 +64,27 @@ fn file_name(path: &str) -> &str {
     Path::new(path).file_name().and_then(|name| name.to_str()).expect("a file's name")
 }
 
-/// Run shipped cases on other rules.
-fn cases_on((cases, of): (&str, usize), rules: &str) -> Verdict {
+/// Those of the cases that ask for one of the alerts, as a file of their own; `None`: no case does.
+fn cases_about(cases: &str, alerts: &[&str]) -> Option<String> {
+    let mut cases = cases.split_inclusive('\n').fold(vec![String::new()], |mut cases, line| {
+        if line.starts_with("  - name: ") {
+            cases.push(String::new());
+        }
+        cases.last_mut().expect("a case, or the file's head").push_str(line);
+        cases
+    });
+    let asks = |case: &String| alerts.iter().any(|alert| case.contains(&format!("- alertname: {alert}\n")));
+    let head = cases.remove(0);
+    cases.retain(asks);
+    (!cases.is_empty()).then(|| head + &cases.concat())
+}
+
+/// Runs cases on other rules than they were shipped with.
+fn run_on(cases: &str, of: usize, rules: &str) -> Verdict {
     let directory = TempDir::new().expect("a temporary directory");
     fs::write(directory.path().join(file_name(RULES[of])), rules).expect("rules written");
-    let copy = directory.path().join(file_name(cases));
-    fs::write(&copy, deploy::text(cases)).expect("cases written");
+    let copy = directory.path().join("cases.yml");
+    fs::write(&copy, cases).expect("cases written");
     PROMTOOL.ask(&["test", "rules", utf8(&copy)]).unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -194,10 +209,17 @@ fn each_fault_put_into_the_rules_turns_a_case_red() {
 fn turns_red((fault, right, wrong): &(&str, &str, &str)) {
     let is_red = |(cases, of): (&str, usize)| {
         let rules = deploy::text(RULES[of]);
-        if !rules.contains(right) {
-            return false;
+        let is_faulty = |rule: &Rule| rule.lines.join("\n").contains(right);
+        // What a recording rule says concerns them all.
+        let mut alerts = rules_of(&rules);
+        if alerts.iter().any(is_faulty) {
+            alerts.retain(is_faulty);
         }
-        let verdict = cases_on((cases, of), &rules.replace(right, wrong));
+        let alerts: Vec<&str> = alerts.iter().map(|rule| rule.alert).collect();
+        let Some(cases) = cases_about(&deploy::text(cases), &alerts).filter(|_| rules.contains(right)) else {
+            return false;
+        };
+        let verdict = run_on(&cases, of, &rules.replace(right, wrong));
         // A rule that promtool cannot read would be red as well, and prove nothing.
         !verdict.success && verdict.said.contains("FAILED") && verdict.said.contains("got:")
     };
