@@ -31,11 +31,11 @@ impl Samples {
         Ok(())
     }
 
-    /// Hands over at most `max` of them. What is left over keeps it ready.
+    /// Hands over at most `max` of them, and tells whether those were all. What is left over keeps it ready.
     ///
     /// # Errors
     /// When that cannot be asked for.
-    pub fn drain(&mut self, max: usize, mut hear: impl FnMut(&Sample<'_>)) -> io::Result<()> {
+    pub fn drain(&mut self, max: usize, mut hear: impl FnMut(&Sample<'_>)) -> io::Result<bool> {
         let drained = self.0.try_io_mut(Interest::READABLE, |ring| {
             for _ in 0..max {
                 // Found empty: it is not ready any more, unless something came meanwhile.
@@ -44,10 +44,10 @@ impl Samples {
                     hear(&sample);
                 }
             }
-            Ok(())
+            Ok(false)
         });
         match drained {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(true),
             drained => drained,
         }
     }

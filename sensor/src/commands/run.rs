@@ -31,6 +31,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// Samples that are heard before others have their turn.
 const SAMPLES_AT_ONCE: usize = 256;
+/// Once all were heard, the next ones may wait as long: those that come meanwhile wake nobody, and are
+/// heard at one go.
+const REST: Duration = Duration::from_millis(5);
 /// How long a shutdown waits for HTTP answers that are under way.
 const SHUTDOWN: Duration = Duration::from_secs(2);
 
@@ -100,8 +103,11 @@ pub async fn run(options: Options) -> Result<()> {
             }
             ready = samples.ready() => {
                 ready.context("waiting for samples")?;
-                samples.drain(SAMPLES_AT_ONCE, |sample| daemon.hear(sample)).context("reading samples")?;
+                let drained = samples.drain(SAMPLES_AT_ONCE, |sample| daemon.hear(sample));
                 daemon.show_heard();
+                if drained.context("reading samples")? {
+                    sleep(REST).await;
+                }
             }
             _ = look.tick() => {
                 daemon.check_in_place()?;
