@@ -61,9 +61,13 @@ pub fn opener(seen: &Observation) -> u8 {
 pub fn begin(flow: &mut Flow, seen: &Observation, now_ns: u64, interface: u32) {
     let sender = seen.direction.sender().index();
     *flow = Flow { opened_ns: now_ns, initiator: opener(seen), interface, ..Flow::default() };
-    if matches!(seen.transport, Transport::Tcp) && opens(seen) {
-        flow.syn[sender] = 1;
-        flow.sequence[sender] = seen.segment.sequence;
+    if matches!(seen.transport, Transport::Tcp) {
+        if opens(seen) {
+            flow.syn[sender] = 1;
+            flow.sequence[sender] = seen.segment.sequence;
+        } else if seen.segment.flags & FIN != 0 {
+            flow.ended[sender] = 1;
+        }
     }
     add(flow, seen, now_ns);
 }

@@ -309,7 +309,7 @@ const HELLO: Beginning = Beginning { bytes: 0x01_00_00_00_03_16, mask: 0xff_00_0
 fn begins(first: u64, len: u32, is_sent: bool) -> u8 {
     let present = u64::MAX >> (64 - 8 * len.clamp(1, 8));
     let is = |it: Beginning| (first ^ it.bytes) & it.mask & present == 0;
-    if is(JSON) || is(DUINO) {
+    if is(JSON) || is(DUINO) || is_blank(first) && begins_behind_blanks(first) {
         SampleKind::Json as u8
     } else if is_sent && is(HELLO) {
         SampleKind::Tls as u8
@@ -318,6 +318,27 @@ fn begins(first: u64, len: u32, is_sent: bool) -> u8 {
     } else {
         Candidate::CONTINUES
     }
+}
+
+/// Is the first byte one that may stand before JSON (RFC 8259, 2)?
+#[inline(always)]
+const fn is_blank(first: u64) -> bool {
+    const BLANKS: u64 = 1 << b' ' | 1 << b'\t' | 1 << b'\n' | 1 << b'\r';
+    let byte = first & 0xff;
+    byte <= b' ' as u64 && BLANKS >> (byte & 63) & 1 != 0
+}
+
+/// JSON behind at most seven blanks; a payload of blanks alone begins nothing.
+#[inline(always)]
+fn begins_behind_blanks(first: u64) -> bool {
+    let mut text = first;
+    for _ in 0..7 {
+        if !is_blank(text) {
+            break;
+        }
+        text >>= 8;
+    }
+    text & 0xff == u64::from(b'{')
 }
 
 /// What a continuation may still take; nothing: it is closed.

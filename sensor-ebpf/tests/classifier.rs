@@ -10,6 +10,7 @@ use packets::{HOST, STAR, STAR_SLOT, cases, indicators};
 use sensor_ebpf::abi::{
     Direction, SLOTS_MAX, Side, TargetSet, Totals, Transport, Uncounted, index_of, numbered,
 };
+use sensor_ebpf::flow::is_over;
 
 #[test]
 fn every_packet_of_the_table_is_counted_as_it_says_and_nothing_else_is() {
@@ -76,6 +77,17 @@ fn a_target_that_comes_later_joins_the_tcp_flows_that_are_there() {
     assert_eq!(totals[&STAR_SLOT].joined, 0);
     assert_eq!(totals[&STAR_SLOT].connections[Side::Local as usize], [1, 1]);
     assert_eq!(totals[&STAR_SLOT].packets[Direction::Egress as usize][tcp], 3);
+}
+
+#[test]
+fn a_connection_of_which_only_the_end_was_seen_is_over_when_both_sides_have_ended_it() {
+    let is_over = |memory: &Memory| memory.flows.borrow().values().map(is_over).collect::<Vec<_>>();
+    let memory = Memory::default();
+    memory.observe(&from(HOST, STAR).fin(101, 901), Direction::Egress, &indicators());
+    assert_eq!(is_over(&memory), [false]);
+    let answer = from(STAR, HOST).ports(3333, 40_000).fin(901, 102);
+    memory.observe(&answer, Direction::Ingress, &indicators());
+    assert_eq!(is_over(&memory), [true]);
 }
 
 #[test]

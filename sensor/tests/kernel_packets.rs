@@ -276,7 +276,8 @@ fn the_verifier_walks_far_fewer_instructions_than_it_is_willing_to() {
         let info = kernel.programs.get(name).expect("a program").info().expect("its info");
         let walked = info.verified_instruction_count().expect("a kernel since 5.16");
         println!("{name}: {walked} instructions walked, {} bytes of machine code", info.size_jitted());
-        assert!(walked < WILLING / 5, "{name}: {walked}");
+        // 6.1 walks half as many again as later ones.
+        assert!(walked < WILLING / 3, "{name}: {walked}");
     }
 }
 

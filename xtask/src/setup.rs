@@ -80,6 +80,15 @@ pub(crate) fn for_kernels(guests: bool) -> Result<()> {
     system_tools::require(if guests { &drivers } else { &drivers[..1] })
 }
 
+/// Tools are built more often, on each fresh machine, than they have to be fast: what takes long in them
+/// is LLVM's, or the network's.
+const UNOPTIMISED: [(&str, &str); 4] = [
+    ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0"),
+    ("CARGO_PROFILE_RELEASE_LTO", "off"),
+    ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
+    ("CARGO_PROFILE_RELEASE_DEBUG", "0"),
+];
+
 /// The compiler that cargo will use.
 struct Rustc {
     release: String,
@@ -181,6 +190,7 @@ fn install(name: &str, version: &str, duration: &str) -> Result<()> {
     command.env("PATH", cargo::search_path());
     // Cargo's own temporary directory, lest the pieces of a tool stay in target/ for good.
     command.env_remove("CARGO_TARGET_DIR");
+    command.envs(UNOPTIMISED);
     cargo::succeed(&mut command).with_context(|| format!("{name} {version} could not be installed"))?;
     match installed_version(&program) {
         Some(found) if found == version => Ok(()),

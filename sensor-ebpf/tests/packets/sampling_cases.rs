@@ -110,6 +110,11 @@ fn lines() -> Vec<SampleCase> {
             .says(0, b"}\n")
             .taken(Json),
         case("Duino-Coin's word").says(1, b"FROM,PC Miner,").taken(Json),
+        case("JSON behind a blank, or seven")
+            .says(1, b" {\"id\":1}\n")
+            .taken(Json)
+            .says(11, b"\r\n\t \n\n\n{}\n")
+            .taken(Json),
         case("two words of JSON are shorter than what is looked at").says(1, b"{}\n").taken(Json),
         case("a SYN that carries data (RFC 7413), and what continues it")
             .sends(segment(0, b"{\"id\":1").tcp(SYN).numbered(1, 0))
@@ -245,7 +250,9 @@ fn nothing() -> Vec<SampleCase> {
         case("no payload").sends(segment(1, b"")),
         case("words").says(1, b"220 mail.example ESMTP\r\n"),
         case("one byte that begins nothing").says(1, b"x"),
-        case("a blank before the brace is not looked past").says(1, b" {\"id\":1}\n"),
+        case("eight blanks before the brace").says(1, b"        {\"id\":1}\n"),
+        case("blanks alone, then words").says(1, b"\r\n").says(3, b"  words\n"),
+        case("no blank, though no letter either").says(1, b"\x0b{\"id\":1}\n").says(20, b"\0{}\n"),
         case("a list of calls is no message of a miner").says(1, b"[{\"id\":1}]\n"),
         case("Monero's peers").says(1, b"\x01\x21\x01\x01\x01\x01\x01\x01"),
         case("64 bytes that look random").says(1, &[0x5e; 64]),

@@ -92,18 +92,19 @@ fn look_up(watchlists: &Watchlists, asked: &str, out: &mut impl Write) -> anyhow
     } else if let Ok(address) = asked.parse::<IpAddr>() {
         watchlists.lookup_address(address, None)
     } else {
-        watchlists.lookup_domain(asked).with_context(|| {
-            format!("{} is not an address, an address with a port, or a host name", quote(asked))
+        // A pool's name is often written with its port, which says nothing about a name.
+        let name = asked.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok());
+        watchlists.lookup_domain(name.map_or(asked, |(name, _)| name)).with_context(|| {
+            format!("{} is not an address or a host name, with or without a port", quote(asked))
         })?
     };
     for found in &matches {
         write_match(asked, found, out)?;
     }
-    let any = matches.iter().any(|found| found.allowed.is_none());
-    if !any {
+    if matches.is_empty() {
         writeln!(out, "{} → nothing matches", printable(asked))?;
     }
-    Ok(any)
+    Ok(matches.iter().any(|found| found.allowed.is_none()))
 }
 
 fn write_match(asked: &str, found: &Match<'_>, out: &mut impl Write) -> std::io::Result<()> {

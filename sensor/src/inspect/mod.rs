@@ -68,8 +68,6 @@ pub enum Work {
     Block,
     /// Ethereum's triple of header hash, seed and boundary.
     Ethash,
-    /// Duino-Coin's pair of hashes.
-    Duino,
 }
 
 /// A message of a mining protocol.

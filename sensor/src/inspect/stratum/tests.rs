@@ -5,7 +5,7 @@ mod traps;
 
 use super::*;
 use crate::inspect::samples::{Sample, filled, lines};
-use crate::inspect::{About, Signal, Speaker, Weight, Work};
+use crate::inspect::{About, Signal, Speaker, Weight};
 
 fn found(text: &str) -> Option<Mining> {
     inspect(Payload { bytes: text.as_bytes(), is_cut: false })
@@ -144,24 +144,15 @@ fn names_alone_and_what_both_sides_say_tell_nothing() {
 }
 
 #[test]
-fn duino_coin_is_heard_in_its_lines() {
-    let introduced = (Speaker::Miner, Weight::Enough);
-    let asked = (Speaker::Miner, Weight::Half(Work::Duino));
-    let answered = (Speaker::Pool, Weight::Half(Work::Duino));
-    for (what, text, expected) in [
-        ("an introduction", "FROM,PC Miner,user,x", Some(introduced)),
-        ("a job asked for", "JOB,user,LOW\n", Some(asked)),
-        ("a job asked for with a key", "JOB,user,ESP32,secret\n", Some(asked)),
-        ("a job", "<sha1>,<sha1>,1500\n", Some(answered)),
-        ("a printer's job", "JOB,user,A4\n", None),
-        ("a job of nobody", "JOB,,LOW\n", None),
-        ("three fields", "a,b,1\n", None),
-        ("a share", "1234,180.1,Official PC Miner 4.3,rig7\n", None),
-        ("a version", "4.3\n", None),
+fn duino_coin_is_heard_in_its_introduction() {
+    let introduced = found("FROM,PC Miner,user,x").expect("an introduction");
+    assert_eq!((introduced.speaker, introduced.weight), (Speaker::Miner, Weight::Enough));
+    assert_eq!(introduced.about.coin.as_deref(), Some("duino-coin"));
+    for (what, text) in [
+        ("another word", "FROM,me,to,you\n"),
+        ("a part of one", "FROM,PC Min"),
+        ("a job asked for, as a printer's might be", "JOB,user,LOW\n"),
     ] {
-        let heard = found(&filled(text));
-        assert_eq!(heard.as_ref().map(|heard| (heard.speaker, heard.weight)), expected, "{what}");
-        assert!(heard.is_none_or(|heard| heard.about.coin.as_deref() == Some("duino-coin")), "{what}");
+        assert_eq!(found(text), None, "{what}");
     }
-    assert_eq!(found_in_a_part(b"JOB,user,LOW"), None, "the difficulty may go on");
 }

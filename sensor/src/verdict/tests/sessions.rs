@@ -56,6 +56,23 @@ fn a_session_of_every_dialect_is_found_once_in_both_roles() {
 }
 
 #[test]
+fn a_session_whose_turns_begin_with_blanks_is_found_as_well() {
+    for dialect in dialects::all() {
+        let is_json = dialect.turns.iter().all(|(_, text)| text.starts_with('{'));
+        for blanks in [" ", "\n", "\r\n\t  "] {
+            let turns = dialect.turns.iter().map(|(speaker, text)| (*speaker, format!("{blanks}{text}")));
+            let dialect = Dialect { turns: turns.collect(), ..dialect };
+            for &role in dialect.roles().iter().filter(|_| is_json) {
+                let mut wire = Wire::new();
+                let session = session(&mut wire, role);
+                spoken(&mut wire, &dialect, role, session);
+                assert_found(&mut wire, &dialect, role, blanks);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_session_is_found_wherever_its_turns_are_split_in_two_segments() {
     for dialect in dialects::all() {
         for &role in dialect.roles() {
