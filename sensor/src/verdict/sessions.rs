@@ -3,7 +3,8 @@
 //! A word that nothing else says is enough where it cannot be a stranger's: anybody may send this host
 //! a miner's request or a pool's job, from whatever port and address, even without a connection. So this
 //! host serves miners only when it has answered as a pool, and mines only when it has spoken as a miner,
-//! or listens to a pool on a connection that it was seen to open. Two halves are enough when one side asks for the work that the other gives.
+//! or listens to a pool on a connection that it was seen to open, which is known of those that are counted.
+//! Two halves are enough when one side asks for the work that the other gives.
 
 use sensor_ebpf::abi::{FlowKey, Side};
 
