@@ -194,11 +194,15 @@ struct TargetView {
     joined: u64,
     packets: u64,
     bytes: u64,
+    /// Connections recognised by what they say.
+    detections: u64,
+    /// Mining sessions that are alive.
+    mining_sessions: u64,
 }
 
 async fn targets(Extract(shared): Extract<Shared>) -> Response {
     let read = shared.read(|state, _| {
-        let watched = state.watched.get();
+        let (watched, recognised) = (state.watched.get(), state.recognised.get());
         watched
             .slots
             .iter()
@@ -214,6 +218,8 @@ async fn targets(Extract(shared): Extract<Shared>) -> Response {
                     joined: totals.joined,
                     packets: totals.packets.as_flattened().iter().sum(),
                     bytes: totals.bytes.as_flattened().iter().sum(),
+                    detections: state.kernel.findings(slot.index, &recognised).detections.iter().sum(),
+                    mining_sessions: recognised.sessions_of(slot.index),
                 })
             })
             .collect::<Result<Vec<_>>>()

@@ -45,6 +45,13 @@ pub struct Recognised {
     pub forgotten: Forgotten,
 }
 
+impl Recognised {
+    /// Sessions alive of the target that has this slot, whatever the role.
+    pub fn sessions_of(&self, slot: u32) -> u64 {
+        self.sessions.range((slot, 0)..=(slot, u8::MAX)).map(|(_, alive)| alive).sum()
+    }
+}
+
 /// As many connections in JUDGED leave room for others until the next sweep. Of more, those go that were
 /// freed or have been silent for long, and may be over without anybody having seen it.
 const ROOMY: usize = capacity::JUDGED as usize / 2;

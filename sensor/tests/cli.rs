@@ -174,14 +174,19 @@ fn lists_answers_a_lookup_by_its_exit_code() {
 
 #[test]
 fn status_says_how_a_daemon_stands_and_returns_it() {
-    let ready = Server::start(made_up::state(made_up::busy(), made_up::attached(), View::default()));
+    let state = made_up::state(made_up::busy(), made_up::attached(), View::default());
+    state.recognised.set(made_up::recognised());
+    let ready = Server::start(state);
     let said = poolwatch(["status", "--listen", &ready.address.to_string()]);
     assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
     let expected = "ready\n\
         interface eth0: tcx\n\
-        dprk/star-kp: 90 connections, 50 established, 860 packets, 9007199254748040 bytes\n\
-        dprk/unicom: 0 connections, 0 established, 0 packets, 0 bytes\n";
+        dprk/star-kp: 90 connections, 50 established, 860 packets, 9007199254748040 bytes, \
+        216 recognised, 61 mining now\n\
+        office/office: ";
     assert!(said.out.starts_with(expected), "{}", said.out);
+    assert!(said.out.ends_with(" targets of which nothing was seen\n"), "{}", said.out);
+    assert!(!said.out.contains("unicom"), "{}", said.out);
 
     let not = Server::busy();
     let said = poolwatch(["status", "--listen", &not.address.to_string()]);

@@ -70,7 +70,9 @@ fn it_is_ready_when_what_is_there_is_attached_and_else_says_why_not() {
 
 #[test]
 fn the_api_tells_of_targets_what_was_counted() {
-    let targets = Server::busy().get("/api/v1/targets").json();
+    let state = made_up::state(made_up::busy(), made_up::interfaces(), View::default());
+    state.recognised.set(made_up::recognised());
+    let targets = Server::start(state).get("/api/v1/targets").json();
     let names: Vec<_> = targets.as_array().expect("a list").iter().map(|target| &target["target"]).collect();
     assert_eq!(names, made_up::TARGETS);
     assert_eq!(
@@ -80,6 +82,7 @@ fn the_api_tells_of_targets_what_was_counted() {
             "connections": 21 + 22 + 23 + 24, "established": 11 + 12 + 13 + 14, "joined": 5,
             "packets": 101 + 102 + 103 + 104 + 111 + 112 + 113 + 114,
             "bytes": 1001 + 1002 + 1003 + 1004 + ((1_u64 << 53) - 1) + 1012 + 1013 + 1014,
+            "detections": 71 + 72 + 73, "mining_sessions": 61,
         })
     );
 }

@@ -51,20 +51,27 @@ pub fn status(config: Option<&Path>, listen: Option<SocketAddr>, out: &mut impl 
         writeln!(out, "interface {}: {}", printable(name), printable(standing))?;
     }
     let (_, targets) = get("/api/v1/targets")?;
-    for target in list(&targets)? {
+    let targets = list(&targets)?;
+    let (seen, unseen): (Vec<_>, Vec<_>) = targets.iter().partition(|target| {
+        [&target["packets"], &target["detections"]].into_iter().any(|count| count.as_u64() != Some(0))
+    });
+    for target in seen {
         let text = |key: &str| printable(target[key].as_str().unwrap_or_default());
         let count = |key: &str| target[key].as_u64().unwrap_or_default();
         writeln!(
             out,
-            "{}/{}: {} connections, {} established, {} packets, {} bytes",
+            "{}/{}: {} connections, {} established, {} packets, {} bytes, {} recognised, {} mining now",
             text("watchlist"),
             text("target"),
             count("connections"),
             count("established"),
             count("packets"),
-            count("bytes")
+            count("bytes"),
+            count("detections"),
+            count("mining_sessions"),
         )?;
     }
+    writeln!(out, "{} targets of which nothing was seen", unseen.len())?;
     Ok(code == 200)
 }
 
