@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod events;
 pub mod feeds;
 pub mod flows;
+pub mod heap;
 pub mod http;
 pub mod inspect;
 pub mod metrics;

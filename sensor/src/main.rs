@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use sensor::cli::{Cli, Command};
 use sensor::commands;
+use sensor::heap;
 use sensor::privileges;
 use sensor::replay::text::printable;
 use tracing_subscriber::EnvFilter;
@@ -42,7 +43,7 @@ fn dispatch(cli: Cli) -> Result<bool> {
         Command::Run(args) => {
             drop(out);
             log_to_stderr();
-            return_large_blocks();
+            heap::return_large_blocks();
             privileges::before_reading()?;
             let runtime = runtime()?;
             let ended = runtime.block_on(commands::run::run(commands::run::Options {
@@ -82,18 +83,6 @@ fn dispatch(cli: Cli) -> Result<bool> {
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the event loop")
-}
-
-/// Keeps glibc from taking large blocks out of its heap once it has seen some come and go: what is compiled
-/// at the start and at each reload would leave holes there that the system never gets back (mallopt(3),
-/// "dynamic mmap threshold"). Other C libraries do not do that.
-fn return_large_blocks() {
-    #[cfg(target_env = "gnu")]
-    {
-        const LARGE: libc::c_int = 128 * 1024;
-        // SAFETY: it sets a number, while there is one thread. Where it is refused, all stays as it was.
-        unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE) };
-    }
 }
 
 /// Structured logs on stderr; stdout is for events. `POOLWATCH_LOG` sets the level.

@@ -43,12 +43,12 @@ pub(crate) fn for_building() -> Result<()> {
     let rustc = Rustc::probe()?;
     rust_src(&rustc)?;
     let linker = linker_for(&rustc)?;
-    install("bpf-linker", linker.version, "about two minutes")
+    install("bpf-linker", linker.version, "about a minute")
 }
 
 pub(crate) fn for_checking() -> Result<()> {
     for_building()?;
-    install("cargo-deny", CARGO_DENY_VERSION, "about five minutes")
+    install("cargo-deny", CARGO_DENY_VERSION, "about two minutes")
 }
 
 /// What the tests need; `kernel` tells whether those that need root are among them.

@@ -1,4 +1,6 @@
 //! Cases of payloads: what is worth a look, what goes on in the next segment, and when there is enough.
+//!
+//! tidy: long because they are one table.
 
 use sensor_ebpf::abi::SampleKind::{Dns, Http, Json, Tls};
 use sensor_ebpf::abi::Unsampled::{Budget, Stream, Unreadable};
