@@ -9,11 +9,10 @@ use crate::inspect::{About, Mining, Payload, Signal, Speaker, Weight};
 const INTRODUCTION: &[u8] = b"FROM,PC Miner,";
 
 pub fn inspect(payload: Payload<'_>) -> Option<Mining> {
-    let about = About { coin: Some("duino-coin".into()), ..About::default() };
-    payload.bytes.starts_with(INTRODUCTION).then_some(Mining {
+    payload.bytes.starts_with(INTRODUCTION).then(|| Mining {
         signal: Signal::Stratum,
         speaker: Speaker::Miner,
         weight: Weight::Enough,
-        about,
+        about: About { coin: Some("duino-coin".into()), ..About::default() },
     })
 }
