@@ -65,6 +65,9 @@ const BOTH: &[Driver] = &[Driver::KernelTests, Driver::Bench];
 #[rustfmt::skip]
 const TOOLS: &[Tool] = &[
     tool("promtool",        "prometheus",       Way::Unpack,  TESTS,  "checks the metrics and the alert rules"),
+    tool("prometheus",      "prometheus",       Way::Unpack,  TESTS,  "scrapes the sensor and evaluates its alerts"),
+    tool("prometheus-alertmanager", "prometheus-alertmanager", Way::Unpack, TESTS, "is told of the alerts"),
+    tool("curl",            "curl",             Way::Install, TESTS,  "asks over TLS, and in ways that are refused"),
     tool("systemd-analyze", "systemd",          Way::Install, TESTS,  "verifies the unit"),
     tool("ip",              "iproute2",         Way::Install, BOTH,   "makes namespaces and veth pairs"),
     tool("nft",             "nftables",         Way::Install, BOTH,   "counts the same traffic independently"),
