@@ -13,6 +13,7 @@ pub mod heap;
 pub mod http;
 pub mod inspect;
 pub mod metrics;
+pub mod notify;
 pub mod privileges;
 pub mod recognition;
 pub mod replay;

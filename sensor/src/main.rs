@@ -73,7 +73,7 @@ fn dispatch(cli: Cli) -> Result<bool> {
         }
         Command::Detach => {
             log_to_stderr();
-            privileges::before_reading()?;
+            privileges::before_looking_after()?;
             runtime()?.block_on(commands::detach::detach(config.as_deref(), &mut out)).map(|()| true)
         }
     };

@@ -60,9 +60,22 @@ pub fn check_capabilities() -> Result<()> {
 /// # Errors
 /// When the kernel refuses, which it does for no capability that this process has.
 pub fn before_reading() -> Result<()> {
+    lay_down_to(needed().union(TO_START))
+}
+
+/// The same for who looks after a daemon that runs as a user of its own, and whose pins are closed to
+/// others: root may still go there.
+///
+/// # Errors
+/// As [`before_reading`].
+pub fn before_looking_after() -> Result<()> {
+    lay_down_to(needed().union(TO_START).union(CapabilitySet::DAC_OVERRIDE))
+}
+
+fn lay_down_to(kept: CapabilitySet) -> Result<()> {
     set_no_new_privs(true).context("no_new_privs")?;
     bound()?;
-    keep(needed().union(TO_START))
+    keep(kept)
 }
 
 /// Lays down everything but the three capabilities, and every place to write but the pins and the

@@ -1,7 +1,7 @@
 //! The unit of deploy/, checked with the program that will read it, systemd-analyze, and held
 //! against what the design says of privileges, pins and stopping.
 //!
-//! Not here: whether the service runs. That takes a booted system.
+//! Not here: whether the service runs. That takes a booted system, and `cargo xtask test-deploy` boots one.
 
 mod deploy;
 mod tools;
@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use tools::{SYSTEMD_ANALYZE, Verdict};
 
 const UNIT: &str = "systemd/poolwatch.service";
+const MOUNT: &str = "systemd/run-poolwatch-bpf.mount";
 
 /// Let systemd read a unit in a root of its own, where the files that the unit starts are programs
 /// and the targets it is ordered by exist: what is left to complain about is the unit.
@@ -24,7 +25,7 @@ fn verify(unit: &str) -> Verdict {
         fs::create_dir_all(path.parent().expect("a file in a directory")).expect("a directory");
         fs::write(path, content).expect("a file written");
     };
-    for program in ["usr/bin/poolwatch", "bin/kill"] {
+    for program in ["usr/bin/poolwatch", "bin/kill", "bin/chown"] {
         write(program, "");
         make_executable(&root.path().join(program));
     }
@@ -35,8 +36,11 @@ fn verify(unit: &str) -> Verdict {
         );
     }
     write("etc/systemd/system/poolwatch.service", unit);
+    write("etc/systemd/system/run-poolwatch-bpf.mount", &deploy::text(MOUNT));
     let root = format!("--root={}", root.path().display());
-    SYSTEMD_ANALYZE.ask(&[&root, "verify", "poolwatch.service"]).unwrap_or_else(|error| panic!("{error}"))
+    SYSTEMD_ANALYZE
+        .ask(&[&root, "verify", "--man=no", "poolwatch.service", "run-poolwatch-bpf.mount"])
+        .unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn make_executable(path: &Path) {
@@ -61,6 +65,11 @@ fn systemd_complains_about_a_fault_put_into_the_unit() {
     const FAULTS: &[(&str, &str, &str)] = &[
         ("an unknown key", "ReadWritePaths=", "ReadWritePath="),
         ("a value that is none", "PrivateTmp=yes", "PrivateTmp=perhaps"),
+        (
+            "a mount that is not there",
+            "poolwatch/bpf\n# A sensor",
+            "poolwatch/pins\nRequires=run-poolwatch-pins.mount\n# A sensor",
+        ),
         ("a call nobody knows", "=bpf capset", "bpf perf_event_openn"),
         ("a program not there", "/usr/bin/poolwatch run", "/usr/bin/elsewhere run"),
     ];
@@ -98,9 +107,37 @@ fn stopping_the_service_leaves_the_kernel_half_counting() {
 #[test]
 fn the_service_may_write_its_pins_and_nothing_that_would_take_them_away() {
     let unit = deploy::text(UNIT);
-    assert!(assigned(&unit, "ReadWritePaths").contains(&"/sys/fs/bpf"));
-    // Each hides the host's bpffs, its interfaces or its user namespace, or makes the first read-only.
-    for key in ["ProtectKernelTunables", "PrivateNetwork", "PrivateUsers", "RootDirectory"] {
+    let mount = deploy::text(MOUNT);
+    let pins = assigned(&mount, "Where");
+    assert_eq!(assigned(&unit, "ReadWritePaths"), pins);
+    assert_eq!(assigned(&unit, "RequiresMountsFor"), pins);
+    // They end with the system, and with no service.
+    for key in ["PartOf", "BindsTo", "StopWhenUnneeded", "RuntimeDirectory"] {
+        assert!(assigned(&mount, key).is_empty() && assigned(&unit, key).is_empty(), "{key}");
+    }
+    // Each hides the host's interfaces or its user namespace.
+    for key in ["PrivateNetwork", "PrivateUsers", "RootDirectory"] {
         assert_eq!(assigned(&unit, key), Vec::<&str>::new(), "{key}");
     }
+}
+
+#[test]
+fn the_service_is_exposed_to_no_more_than_it_needs() {
+    // The scale of systemd-analyze, in tenths: 18 today; 20 is what is promised.
+    let unit = deploy::path(UNIT);
+    let unit = unit.to_str().expect("a path in UTF-8");
+    SYSTEMD_ANALYZE.approve(&["security", "--offline=true", "--threshold=20", unit]);
+    let verdict = SYSTEMD_ANALYZE
+        .ask(&["security", "--offline=true", "--threshold=15", unit])
+        .unwrap_or_else(|error| panic!("{error}"));
+    assert!(!verdict.success, "a threshold below it is missed: {}", verdict.said);
+}
+
+#[test]
+fn the_service_tells_when_it_is_ready_and_is_missed_when_it_hangs() {
+    let unit = deploy::text(UNIT);
+    assert_eq!(assigned(&unit, "Type"), ["notify"]);
+    assert_eq!(assigned(&unit, "WatchdogSec"), ["60s"]);
+    assert_eq!(assigned(&unit, "Restart"), ["on-failure"]);
+    assert_eq!(assigned(&unit, "User"), ["poolwatch"]);
 }

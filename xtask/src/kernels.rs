@@ -4,13 +4,13 @@
 //! A table says what passed where and on which hooks. What cannot be on a kernel says so itself, by
 //! name; nothing is left out in silence. Needs no root but for the running kernel's column.
 
-mod archive;
-mod guest;
+pub(crate) mod archive;
+pub(crate) mod guest;
 mod init;
-mod initramfs;
-mod modules;
+pub(crate) mod initramfs;
+pub(crate) mod modules;
 mod report;
-mod series;
+pub(crate) mod series;
 mod transcript;
 
 use std::{
@@ -56,6 +56,21 @@ pub(crate) struct Arguments {
     #[arg(long)]
     current: bool,
 }
+
+/// What the tests' traffic needs, by the names of `lsmod`.
+const MODULES: &[&str] = &[
+    "crc32c_generic",
+    "veth",
+    "tun",
+    "dummy",
+    "8021q",
+    "bridge",
+    "sch_ingress",
+    "cls_bpf",
+    "nf_tables",
+    "nft_counter",
+    "nft_objref",
+];
 
 /// The kernels of a short run.
 const QUICK_KERNELS: &[&str] = &["5.10", "6.12"];
@@ -234,7 +249,7 @@ fn in_guest(
 ) -> Result<Column> {
     let name = series.name;
     let kernel = archive::fetch(series, current)?;
-    let modules = modules::wanted(&kernel.modules()?)?;
+    let modules = modules::wanted(&kernel.modules()?, MODULES)?;
     let own = Staged::new(place.join(format!("{name}.root")))?;
     for module in &modules {
         own.write(&initramfs::module_path(module), &module.bytes, 0o644)?;
@@ -250,6 +265,7 @@ fn in_guest(
         let guest = Guest {
             image: kernel.image()?,
             initramfs: place.join(format!("{name}.cpio")),
+            disk: None,
             log: place.join(format!("{boot}.log")),
             console: place.join(format!("{boot}.console.log")),
             limit,

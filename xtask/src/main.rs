@@ -8,11 +8,13 @@ mod build;
 mod cargo;
 mod check;
 mod conformance;
+mod deploy;
 mod fuzz;
 mod kernel_half;
 mod kernels;
 mod libtest;
 mod mutants;
+mod package;
 mod root;
 mod run;
 mod rust_text;
@@ -66,6 +68,14 @@ enum Verb {
         after_help = "Examples:\n  cargo xtask kernels                     every kernel, every group of tests\n  cargo xtask kernels --quick             the oldest and the newest in QEMU, the tests that tell most\n  cargo xtask kernels --only 5.10 --groups kernel_attach,kernel_traffic\n  cargo xtask kernels --current           the packages that Debian has today"
     )]
     Kernels(kernels::Arguments),
+    /// Make a Debian package of everything that an operator installs, in target/package
+    #[command(after_help = "Examples:\n  cargo xtask package\n  cargo xtask package --arch arm64")]
+    Package(package::Arguments),
+    /// Install, kill, reload, upgrade and purge the package on a Debian that is booted for it; asks for root
+    #[command(
+        after_help = "Examples:\n  cargo xtask test-deploy                 Debian 12 with its kernel, in QEMU\n  cargo xtask test-deploy --release bullseye,bookworm,trixie"
+    )]
+    TestDeploy(deploy::Arguments),
     /// Put faults into the classifier, one at a time, and see tests turn red
     #[command(after_help = "Example:\n  cargo xtask mutants")]
     Mutants,
@@ -98,6 +108,8 @@ fn main() -> ExitCode {
             Err(error) => Err(error),
         },
         Verb::Kernels(arguments) => kernels::kernels(&arguments),
+        Verb::Package(arguments) => package::package(&arguments),
+        Verb::TestDeploy(arguments) => deploy::test_deploy(&arguments),
         Verb::Mutants => mutants::mutants(),
         Verb::Conformance(arguments) => conformance::conformance(&arguments),
         Verb::Fuzz(arguments) => fuzz::fuzz(&arguments),

@@ -16,6 +16,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     cargo::{self, read},
+    package::Arch,
     system_tools::{self, Driver},
 };
 
@@ -29,6 +30,7 @@ struct Linker {
 const LINKERS: &[Linker] = &[Linker { llvm: 22, version: "0.10.4" }];
 
 const CARGO_DENY_VERSION: &str = "0.20.2";
+const CARGO_DEB_VERSION: &str = "3.8.0";
 const CARGO_FUZZ_VERSION: &str = "0.13.2";
 
 /// The verb: what building needs.
@@ -56,6 +58,33 @@ pub(crate) fn for_testing(kernel: bool) -> Result<()> {
     for_building()?;
     let drivers = [Driver::Tests, Driver::KernelTests];
     system_tools::require(if kernel { &drivers } else { &drivers[..1] })
+}
+
+/// What packing for this architecture needs.
+pub(crate) fn for_packaging(arch: Arch) -> Result<()> {
+    for_building()?;
+    target(&Rustc::probe()?, arch.target())?;
+    system_tools::require(match arch {
+        Arch::Amd64 => &[Driver::Packaging],
+        Arch::Arm64 => &[Driver::Packaging, Driver::PackagingArm64],
+    })?;
+    install("cargo-deb", CARGO_DEB_VERSION, "about two minutes")
+}
+
+/// What boots a Debian with the package on it.
+pub(crate) fn for_deploying() -> Result<()> {
+    for_packaging(Arch::Amd64)?;
+    system_tools::require(&[Driver::Guests, Driver::Deploying])
+}
+
+/// The standard library for another target than this machine's.
+fn target(rustc: &Rustc, name: &str) -> Result<()> {
+    if rustc.sysroot.join("lib/rustlib").join(name).join("lib").is_dir() {
+        return Ok(());
+    }
+    eprintln!("setup: adding the target {name} to the toolchain of rustc {} …", rustc.release);
+    cargo::succeed(Command::new("rustup").args(["target", "add", name]).current_dir(cargo::root()))
+        .with_context(|| format!("the standard library for {name} is missing: rustup target add {name}"))
 }
 
 pub(crate) fn for_fuzzing() -> Result<()> {
@@ -202,10 +231,10 @@ fn install(name: &str, version: &str, duration: &str) -> Result<()> {
     }
 }
 
-/// The version a program tells: the second word of `NAME VERSION`.
+/// The version a program tells: the last word of `NAME VERSION` or of `VERSION`.
 fn installed_version(program: &Path) -> Option<String> {
     let said = read(Command::new(program).arg("--version")).ok()?;
-    said.split_whitespace().nth(1).map(str::to_owned)
+    said.lines().next()?.split_whitespace().take(2).last().map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -34,6 +34,11 @@ pub(crate) enum Driver {
     Conformance,
     /// What boots other kernels.
     Guests,
+    /// What makes packages, and those for hosts of another architecture.
+    Packaging,
+    PackagingArm64,
+    /// What makes a Debian to install on.
+    Deploying,
 }
 
 struct Tool {
@@ -92,6 +97,10 @@ const TOOLS: &[Tool] = &[
     tool("cpio",            "cpio",             Way::Install, GUESTS, "packs its file system"),
     tool("busybox",         "busybox-static",   Way::Install, GUESTS, "is its shell"),
     tool("dpkg",            "dpkg",             Way::Install, GUESTS, "unpacks kernel packages"),
+    tool("debootstrap",     "debootstrap",      Way::Install, &[Driver::Deploying], "makes a Debian"),
+    tool("mke2fs",          "e2fsprogs",        Way::Install, &[Driver::Deploying], "makes its disk"),
+    tool("musl-gcc",        "musl-tools",       Way::Install, &[Driver::Packaging], "compiles what is linked statically"),
+    tool("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu", Way::Install, &[Driver::PackagingArm64], "the same for arm64"),
 ];
 
 /// They bring 160 MiB of libraries, and hold captures against other programs, which takes no other kernel.

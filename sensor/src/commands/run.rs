@@ -18,6 +18,7 @@ use crate::bpf::interfaces::{self, Change, Netlink};
 use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::http;
+use crate::notify::{self, Service};
 use crate::privileges;
 use crate::selection::{Wanted, absent};
 use crate::watchlists::Watchlists;
@@ -77,6 +78,8 @@ pub async fn run(options: Options) -> Result<()> {
     let (stop, stopped) = watch::channel(false);
     let server = tokio::spawn(http::serve(listener, Arc::clone(&daemon.state), stopped));
     tracing::info!(address = %listen, "serving /metrics");
+    let mut service = Service::default();
+    service.ready(&daemon.state);
 
     let mut look = interval(LOOK_EVERY);
     let mut sweep = interval(SWEEP_EVERY);
@@ -86,7 +89,11 @@ pub async fn run(options: Options) -> Result<()> {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hangup.recv() => daemon.reload(),
+            _ = hangup.recv() => {
+                notify::reloading();
+                daemon.reload();
+                service.ready(&daemon.state);
+            }
             change = changes.next() => {
                 let Some(change) = change else {
                     // It broke; the next look is at all of them.
@@ -116,10 +123,12 @@ pub async fn run(options: Options) -> Result<()> {
             _ = sweep.tick() => {
                 report(daemon.sweep().await);
                 daemon.reload_changed_feeds();
+                service.alive(&daemon.state);
             }
         }
     }
     tracing::info!(detach = options.detach_on_exit, "stopping");
+    notify::stopping();
     // An error means that the server is gone already.
     let _ = stop.send(true);
     let _ = tokio::time::timeout(SHUTDOWN, server).await;

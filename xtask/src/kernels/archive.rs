@@ -129,7 +129,7 @@ impl Apt {
         let targets = cargo::read(Command::new("apt-get").args(["indextargets", "--format", "$(REPO_URI)"]))?;
         let source = format!(
             "deb [signed-by={KEYRING} arch=amd64 target=Packages] {} {}-security main\n",
-            mirror(&targets),
+            mirror(&targets, "/debian-security", DEFAULT_MIRROR),
             series.release
         );
         let list = place.join("sources.list");
@@ -177,10 +177,9 @@ impl Apt {
     }
 }
 
-/// Of the repositories that this machine's apt knows, the one with Debian's security updates.
-fn mirror(targets: &str) -> &str {
-    let of_debian = |uri: &&str| uri.ends_with("/debian-security");
-    targets.lines().map(|uri| uri.trim_end_matches('/')).find(of_debian).unwrap_or(DEFAULT_MIRROR)
+/// Of the repositories that this machine's apt knows, the one whose address ends so.
+pub(crate) fn mirror<'a>(targets: &'a str, end: &str, default: &'a str) -> &'a str {
+    targets.lines().map(|uri| uri.trim_end_matches('/')).find(|uri| uri.ends_with(end)).unwrap_or(default)
 }
 
 /// `linux-image-6.1.0-56-cloud-amd64 | 6.1.192-2 | http://…`, a line a version.
@@ -203,9 +202,11 @@ mod tests {
     fn the_mirror_is_the_one_of_this_machine_when_it_has_one() {
         let targets = "http://packages.example/apt/\nhttp://mirror.example/debian/\n\
                        http://mirror.example/debian-security/\n";
-        assert_eq!(mirror(targets), "http://mirror.example/debian-security");
-        assert_eq!(mirror("http://archive.example/ubuntu/\n"), DEFAULT_MIRROR);
-        assert_eq!(mirror(""), DEFAULT_MIRROR);
+        let security = |targets| mirror(targets, "/debian-security", DEFAULT_MIRROR);
+        assert_eq!(security(targets), "http://mirror.example/debian-security");
+        assert_eq!(mirror(targets, "/debian", "none"), "http://mirror.example/debian");
+        assert_eq!(security("http://archive.example/ubuntu/\n"), DEFAULT_MIRROR);
+        assert_eq!(security(""), DEFAULT_MIRROR);
     }
 
     #[test]

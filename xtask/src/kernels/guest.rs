@@ -26,6 +26,8 @@ const KERNEL_ARGUMENTS: &str =
 pub(crate) struct Guest {
     pub(crate) image: PathBuf,
     pub(crate) initramfs: PathBuf,
+    /// An image that is its disk; what it writes there is worth nothing if the machine crashes.
+    pub(crate) disk: Option<PathBuf>,
     /// What the tests say.
     pub(crate) log: PathBuf,
     /// What the kernel says.
@@ -73,6 +75,9 @@ fn command(guest: &Guest) -> Command {
     command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
     command.arg("-kernel").arg(&guest.image).arg("-initrd").arg(&guest.initramfs);
     command.args(["-append", KERNEL_ARGUMENTS]);
+    if let Some(disk) = &guest.disk {
+        command.arg("-drive").arg(format!("file={},format=raw,if=virtio,cache=unsafe", disk.display()));
+    }
     command.arg("-serial").arg(format!("file:{}", guest.console.display()));
     command.args(["-serial", "stdio"]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).env("PATH", cargo::search_path());
@@ -117,13 +122,19 @@ mod tests {
         let guest = Guest {
             image: "/k/vmlinuz".into(),
             initramfs: "/k/5.10.cpio".into(),
+            disk: Some("/k/disk".into()),
             log: "/k/5.10.log".into(),
             console: "/k/5.10.console.log".into(),
             limit: Duration::ZERO,
         };
         let line = cargo::describe(&command(&guest));
         assert!(line.starts_with("setpriv --pdeathsig KILL qemu-system-x86_64 -accel tcg "), "{line}");
-        for part in ["-kernel /k/vmlinuz", "-initrd /k/5.10.cpio", "-serial file:/k/5.10.console.log"] {
+        for part in [
+            "-kernel /k/vmlinuz",
+            "-initrd /k/5.10.cpio",
+            "-drive file=/k/disk,format=raw",
+            "-serial file:/k/5.10.console.log",
+        ] {
             assert!(line.contains(part), "{line}");
         }
     }

@@ -1,5 +1,5 @@
-//! The modules that the tests' traffic needs, with all that they depend on, in the order in which
-//! they can be loaded.
+//! The modules that a guest needs, with all that they depend on, in the order in which they can be
+//! loaded.
 //!
 //! A module says itself what it depends on (`depends=` in its .modinfo), so that neither depmod nor
 //! its lists are needed.
@@ -15,34 +15,19 @@ use anyhow::{Context as _, Result};
 
 use crate::cargo;
 
-/// By the names of `lsmod`. One that a kernel does not have as a module is built in, or was merged
-/// into another one.
-const WANTED: &[&str] = &[
-    "crc32c_generic",
-    "veth",
-    "tun",
-    "dummy",
-    "8021q",
-    "bridge",
-    "sch_ingress",
-    "cls_bpf",
-    "nf_tables",
-    "nft_counter",
-    "nft_objref",
-];
-
 /// A module, uncompressed.
 pub(crate) struct Module {
     pub(crate) name: String,
     pub(crate) bytes: Vec<u8>,
 }
 
-/// The wanted modules of an unpacked kernel, each after what it depends on.
-pub(crate) fn wanted(place: &Path) -> Result<Vec<Module>> {
+/// The wanted modules of an unpacked kernel, by the names of `lsmod`, each after what it depends on. One
+/// that the kernel does not have as a module is built in, or was merged into another one.
+pub(crate) fn wanted(place: &Path, names: &[&str]) -> Result<Vec<Module>> {
     let mut files = BTreeMap::new();
     find(&place.join("kernel"), &mut files)?;
     let mut loaded: Vec<Module> = Vec::new();
-    for name in WANTED {
+    for name in names {
         load(name, &files, &mut loaded)?;
     }
     Ok(loaded)
@@ -121,7 +106,11 @@ mod tests {
             ("libcrc32c.ko", ""),
             ("nobody_asked.ko", ""),
         ]);
-        let names: Vec<String> = wanted(tree.path()).unwrap().into_iter().map(|module| module.name).collect();
+        let names: Vec<String> = wanted(tree.path(), &["veth", "nf_tables", "nft_counter"])
+            .unwrap()
+            .into_iter()
+            .map(|module| module.name)
+            .collect();
         assert_eq!(names, ["veth", "nfnetlink", "libcrc32c", "nf_tables", "nft_counter"]);
     }
 

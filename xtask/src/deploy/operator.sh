@@ -1,0 +1,160 @@
+#!/bin/sh
+# What an operator does with the package, on a host that just booted: install, look, kill, reload, upgrade, roll
+# back, purge; and whether what is promised held. Each step that did is a line; the first that did not, the end.
+#
+# The host's one interface leads to a namespace in which an address of the built-in list `dprk` is. It refuses
+# every connection: an attempt is one packet out and one in, so that the counts are known to the packet.
+set -eu
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C TERM=dumb MANPAGER=cat
+
+URL=http://127.0.0.1:9750
+WATCHED=175.45.176.9
+ATTEMPTS='poolwatch_connections_total{watchlist="dprk",target="star-kp",initiator="local",transport="tcp"}'
+OUT='poolwatch_packets_total{watchlist="dprk",target="star-kp",direction="egress",transport="tcp"}'
+IN='poolwatch_packets_total{watchlist="dprk",target="star-kp",direction="ingress",transport="tcp"}'
+sent=0
+
+say() { echo "deploy: $*"; }
+fail() {
+    say "FAILED: $*"
+    systemctl --no-pager --full status poolwatch.service run-poolwatch-bpf.mount || true
+    journalctl --no-pager -n 60 -u poolwatch.service || true
+    exit 1
+}
+# At most $1 seconds until the rest, a command, succeeds.
+await() {
+    left=$(($1 * 5))
+    shift
+    until "$@"; do
+        left=$((left - 1))
+        [ "$left" -gt 0 ] || fail "in vain: $*"
+        sleep 0.2
+    done
+}
+uptime_ms() { awk '{ printf "%d", $1 * 1000 }' /proc/uptime; }
+answers() { curl -fsS -o /dev/null --max-time 5 "$URL/$1" 2>/dev/null; }
+value() { curl -fsS --max-time 5 "$URL/metrics" | awk -v name="$1" '$1 == name { print $2 }'; }
+attempt() {
+    number=0
+    while [ "$number" -lt "$1" ]; do
+        code=0
+        curl -s --max-time 10 "http://$WATCHED/" || code=$?
+        [ "$code" -eq 7 ] || fail "an attempt was not refused: curl said $code"
+        number=$((number + 1))
+    done
+    sent=$((sent + $1))
+}
+counted() {
+    for series in "$ATTEMPTS" "$OUT" "$IN"; do
+        found=$(value "$series")
+        [ "$found" = "$sent" ] || fail "$series is ${found:-not there}, and $sent were sent"
+    done
+}
+main_pid() { systemctl show --value -p MainPID poolwatch.service; }
+another_pid() { [ "$(main_pid)" != 0 ] && [ "$(main_pid)" != "$1" ]; }
+programs() { bpftool prog show | grep -c 'name poolwatch' || true; }
+
+ip netns add far
+ip link add eth0 type veth peer name eth0 netns far
+ip address add 192.0.2.1/24 dev eth0
+ip link set eth0 up
+ip -n far address add 192.0.2.2/24 dev eth0
+ip -n far address add "$WATCHED/32" dev lo
+ip -n far link set eth0 up
+ip -n far link set lo up
+ip route add default via 192.0.2.2
+say "systemd $(systemctl --version | awk 'NR == 1 { print $2 }') on Linux $(uname -r)"
+
+begin=$(uptime_ms)
+apt-get install -y -qq /deploy/poolwatch.deb </dev/null
+installed=$(($(uptime_ms) - begin))
+await 60 answers metrics
+say "apt install: $installed ms; to the first scrape: $(($(uptime_ms) - begin)) ms"
+
+systemctl is-active --quiet poolwatch.service || fail "it is not active"
+systemctl is-enabled --quiet poolwatch.service || fail "it is not enabled"
+await 20 answers readyz
+pid=$(main_pid)
+user=$(ps -o user= -p "$pid")
+[ "$user" = poolwat+ ] || [ "$user" = poolwatch ] || fail "it runs as $user"
+# CAP_NET_ADMIN, CAP_PERFMON and CAP_BPF: bits 12, 38 and 39.
+capabilities=$(awk '$1 == "CapEff:" { print $2 }' "/proc/$pid/status")
+[ "$capabilities" = 000000c000001000 ] || fail "its capabilities are $capabilities"
+say "active as user poolwatch with three capabilities: $(systemctl show --value -p StatusText poolwatch.service)"
+poolwatch status | head -n 2
+poolwatch check >/dev/null || fail "the packaged config does not hold"
+for page in poolwatch poolwatch-run poolwatch-status; do
+    man -w "$page" >/dev/null || fail "no man page $page"
+done
+[ -s /usr/share/bash-completion/completions/poolwatch ] || fail "no completions"
+for file in docs/runbook.md prometheus/poolwatch.rules.yml; do
+    [ -s "/usr/share/poolwatch/$file" ] || fail "no $file"
+done
+say "man pages, completions, rules and runbook are there"
+
+attempt 10
+counted
+say "10 attempts counted to the packet"
+
+systemctl kill -s KILL poolwatch.service
+attempt 5
+await 60 another_pid "$pid"
+await 60 answers readyz
+counted
+say "kill -9, 5 attempts without a daemon, back by itself: $sent counted"
+
+cp /etc/poolwatch/poolwatch.toml /tmp/whole.toml
+echo 'no_such_key = 1' >/etc/poolwatch/poolwatch.toml
+if systemctl reload poolwatch.service 2>/dev/null; then fail "a broken config was taken"; fi
+[ "$(systemctl is-active poolwatch.service)" = active ] || fail "a refused reload ended it"
+cp /tmp/whole.toml /etc/poolwatch/poolwatch.toml
+printf '\n[[watchlist]]\nname = "office"\nprefixes = ["198.51.100.0/24"]\n' >>/etc/poolwatch/poolwatch.toml
+systemctl reload poolwatch.service
+has_office() { curl -fsS "$URL/metrics" | grep -c '^poolwatch_target_info{watchlist="office"' >/dev/null; }
+await 20 has_office
+counted
+say "a broken config is refused before the daemon hears of it; a whole one is reloaded"
+
+pid=$(main_pid)
+kill -STOP "$pid"
+attempt 5
+await 120 another_pid "$pid"
+await 60 answers readyz
+counted
+say "a daemon that hangs is ended by the watchdog, and comes back: $sent counted"
+
+pid=$(main_pid)
+apt-get install -y -qq -o Dpkg::Options::=--force-confold /deploy/poolwatch_next.deb </dev/null
+attempt 5
+await 60 answers readyz
+another_pid "$pid" || fail "the upgrade did not start the daemon anew"
+counted
+await 20 has_office
+say "upgraded to $(dpkg-query -W -f '${Version}' poolwatch), whose counters lie elsewhere: $sent counted"
+
+apt-get install -y -qq -o Dpkg::Options::=--force-confold --allow-downgrades /deploy/poolwatch.deb </dev/null
+attempt 5
+await 60 answers readyz
+counted
+say "rolled back to $(dpkg-query -W -f '${Version}' poolwatch): $sent counted"
+
+systemctl stop poolwatch.service
+attempt 5
+systemctl start poolwatch.service
+await 60 answers readyz
+counted
+say "stopped, 5 attempts, started: $sent counted"
+
+[ "$(programs)" -ge 2 ] || fail "no programs while it runs: bpftool says $(programs)"
+apt-get purge -y -qq poolwatch </dev/null
+[ "$(programs)" -eq 0 ] || fail "$(programs) programs are left"
+left=$(find / -xdev -name '*poolwatch*' ! -path '/deploy/*' ! -path '/proc/*' ! -path '/sys/*')
+[ -z "$left" ] || fail "left: $left"
+for path in /run/poolwatch /etc/poolwatch /var/log/poolwatch /sys/fs/bpf/poolwatch; do
+    [ ! -e "$path" ] || fail "left: $path: $(ls -la "$path")"
+done
+if getent passwd poolwatch >/dev/null; then fail "the user is left"; fi
+if grep -q poolwatch /proc/mounts; then fail "a mount is left"; fi
+if tc filter show dev eth0 ingress | grep -q poolwatch; then fail "a filter is left"; fi
+say "purged: no program, pin, mount, file or user is left"
+say done
