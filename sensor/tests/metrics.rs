@@ -1,5 +1,6 @@
 //! The text of /metrics, from a made-up state: compared whole with a golden file, read by promtool,
-//! and held against the contract, which stands here as a table and in README.md as another.
+//! and held against the contract, which stands here as a table. The operator's manual is held against
+//! the golden file by `deploy_docs.rs`.
 //!
 //! `UPDATE_GOLDEN=1` writes tests/golden/metrics.txt anew; look at what changed before you keep it.
 
@@ -333,28 +334,4 @@ fn a_collector_that_fails_says_so_and_the_others_still_export() {
             assert!(names.contains(name), "{what}: {name} is lost");
         }
     }
-}
-
-/// Name, type and labels of each metric in the README's table: `| name | type | labels | meaning |`.
-fn documented(readme: &str) -> Vec<(&str, &str, Vec<&str>)> {
-    let rows = readme.lines().filter(|line| line.starts_with("| `poolwatch_"));
-    rows.map(|row| {
-        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
-        let [name, kind, labels, meaning] = cells[..] else { panic!("not four columns: {row}") };
-        assert!(!meaning.is_empty(), "{row}");
-        // Values stand behind their label, in parentheses.
-        let outside = labels.split('(').map(|part| part.rsplit(')').next().unwrap_or_default());
-        let labels = outside.flat_map(|part| part.split('`').skip(1).step_by(2)).collect();
-        (name.trim_matches('`'), kind, labels)
-    })
-    .collect()
-}
-
-#[test]
-fn the_readme_lists_the_same_metrics() {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
-    let readme = fs::read_to_string(readme).expect("README.md");
-    let contract: Vec<_> =
-        CONTRACT.iter().map(|(name, kind, labels)| (*name, *kind, labels.to_vec())).collect();
-    assert_eq!(documented(&readme), contract);
 }
