@@ -101,6 +101,26 @@ fn the_api_tells_how_each_interface_stands() {
 }
 
 #[test]
+fn the_api_tells_a_detection_to_each_of_its_targets_and_nobody_s_wallet_or_worker() {
+    let mut recognised = made_up::recognised();
+    recognised.recent[0].about.wallet = Some("44secret".to_owned());
+    recognised.recent[0].about.worker = Some("rig1".to_owned());
+    let state = made_up::state(made_up::busy(), made_up::attached(), View::default());
+    state.recognised.set(recognised);
+    let told = Server::start(state).get("/api/v1/detections").json();
+    let expected = |watchlist, target, at| {
+        json!({
+            "at": at, "watchlist": watchlist, "target": target, "signal": "stratum", "role": "miner",
+            "local": "192.0.2.10:50000", "remote": "175.45.176.9:3333", "interface": "eth0",
+            "agent": "XMRig/6.26.0", "coin": "rx/0",
+        })
+    };
+    let at = &told[0]["at"];
+    assert!(at.is_number(), "{told}");
+    assert_eq!(told, json!([expected("dprk", "star-kp", at), expected("office", "office", at)]));
+}
+
+#[test]
 fn what_cannot_be_read_is_an_error_that_tells_the_client_nothing() {
     let kernel = Told { unreadable: vec!["totals"], ..Told::default() };
     let server = Server::start(made_up::state(kernel, made_up::attached(), View::default()));
