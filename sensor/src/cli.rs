@@ -52,7 +52,9 @@ pub enum Command {
     Lists(ListsArgs),
     /// Say how a running daemon stands; exit code 0 when it is ready
     #[command(
-        after_help = "Examples:\n  poolwatch status\n  poolwatch status --listen 127.0.0.1:9750 || systemctl status poolwatch"
+        after_help = "Examples:\n  poolwatch status\n  poolwatch status --listen 127.0.0.1:9750 || systemctl status poolwatch\n  \
+                      poolwatch status --ca-file ca.crt --server-name host.example --cert-file me.crt --key-file me.key\n  \
+                      poolwatch status --ca-file ca.crt --username prometheus --password-file password"
     )]
     Status(StatusArgs),
     /// Remove the programs and the pins that a daemon left, with all counts
@@ -100,4 +102,22 @@ pub struct StatusArgs {
     /// Where the daemon listens [default: what the config says]
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
+    /// Ask over TLS; the daemon's certificate is signed by one of these
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// The name that the daemon's certificate carries [default: the address]
+    #[arg(long, value_name = "NAME", requires = "ca_file")]
+    pub server_name: Option<String>,
+    /// Show this certificate to the daemon
+    #[arg(long, value_name = "FILE", requires_all = ["ca_file", "key_file"])]
+    pub cert_file: Option<PathBuf>,
+    /// The certificate's private key
+    #[arg(long, value_name = "FILE", requires = "cert_file")]
+    pub key_file: Option<PathBuf>,
+    /// Ask as this user
+    #[arg(long, value_name = "NAME", requires = "password_file")]
+    pub username: Option<String>,
+    /// The user's password is in this file
+    #[arg(long, value_name = "FILE", requires = "username")]
+    pub password_file: Option<PathBuf>,
 }

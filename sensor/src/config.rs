@@ -21,7 +21,7 @@ use toml::Spanned;
 
 pub use document::Document;
 pub(crate) use document::quote;
-pub(crate) use file::open_regular;
+pub(crate) use file::{open_regular, read_small};
 
 use crate::watchlists::builtin;
 
@@ -78,7 +78,7 @@ impl Config {
             ("interfaces", self.interfaces != newer.interfaces),
             ("attach", self.attach != newer.attach),
             ("state.pins", self.state != newer.state),
-            ("http", self.http != newer.http),
+            ("http.listen", self.http.listen != newer.http.listen),
             ("limits", self.limits != newer.limits),
             ("events", self.events != newer.events),
         ]
@@ -119,14 +119,13 @@ pub struct Http {
     /// Port 0: any free one.
     #[serde(deserialize_with = "values::listen")]
     pub listen: SocketAddr,
-    /// Always empty: anything else is refused as long as it is not supported.
-    #[serde(deserialize_with = "values::unsupported")]
-    pub web_config: String,
+    /// Absolute once loaded, as a feed's is; empty: plain HTTP, and everybody is answered.
+    pub web_config: PathBuf,
 }
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: (Ipv4Addr::LOCALHOST, 9750).into(), web_config: String::new() }
+        Self { listen: (Ipv4Addr::LOCALHOST, 9750).into(), web_config: PathBuf::new() }
     }
 }
 
@@ -329,6 +328,9 @@ impl Config {
         for feed in config.watchlists.iter_mut().flat_map(|list| &mut list.feeds) {
             let absolute = folder.join(feed.path.get_ref());
             *feed.path.get_mut() = absolute;
+        }
+        if !config.http.web_config.as_os_str().is_empty() {
+            config.http.web_config = folder.join(&config.http.web_config);
         }
         Ok(config)
     }

@@ -29,6 +29,7 @@ use crate::recognition::Recognition;
 use crate::selection::{Wanted, absent, select, stacked};
 use crate::state::{Interfaces, Kernel as _, Reload, Shared, Standing, State};
 use crate::watchlists::Watchlists;
+use crate::web_config::Web;
 use compile::{compile, targets};
 
 /// Everything that a running daemon owns.
@@ -65,6 +66,7 @@ impl Daemon {
         config: &Config,
         wanted: Vec<Wanted>,
         lists: Watchlists,
+        web: Web,
     ) -> Result<Self> {
         let feeds = Feeds::of(config);
         let pins = Pins::open(&config.state.pins)?;
@@ -92,6 +94,7 @@ impl Daemon {
             recognised: Shared::default(),
             events_dropped: Arc::clone(&dropped),
             reload: Shared::new(reload),
+            web: Shared::new(web),
         });
         let netlink = Netlink::open()?;
         let how = config.attach;

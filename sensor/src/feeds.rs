@@ -1,5 +1,5 @@
-//! Which feed files there were when the lists were last read, so that a change is noticed. Looked
-//! at every few seconds: a file that is replaced by renaming, on whatever file system, is a
+//! Which files there were when they were last read, so that a change is noticed: the feeds, the web
+//! config and what that names. Looked at every few seconds: a file that is replaced by renaming, on whatever file system, is a
 //! change like any other.
 //!
 //! A file that is written in place is half of one for a while. It is left alone until it has been
@@ -13,12 +13,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Result, bail};
 
 use crate::config::Config;
+use crate::web_config;
 
 /// A file is quiet when it was not touched for so long. Not shorter than the step of any file
 /// system's clock: within one step, a file changes and its times do not.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// The feeds as they were.
+/// The files as they were.
 #[derive(Debug)]
 pub struct Feeds {
     files: Vec<(PathBuf, Option<Stamp>)>,
@@ -38,9 +39,14 @@ struct Stamp {
 
 impl Feeds {
     pub fn of(config: &Config) -> Self {
-        let paths = config.watchlists.iter().flat_map(|list| &list.feeds).map(|feed| feed.path.get_ref());
         let read_at = SystemTime::now();
-        Self { files: paths.map(|path| (path.clone(), stamp(path))).collect(), read_at }
+        let feeds = config.watchlists.iter().flat_map(|list| &list.feeds);
+        let paths = feeds.map(|feed| feed.path.get_ref().clone()).chain(web_config::files(config));
+        let files = paths.map(|path| {
+            let stamp = stamp(&path);
+            (path, stamp)
+        });
+        Self { files: files.collect(), read_at }
     }
 
     /// Has any of them changed, come or gone since, or may it have?

@@ -1,10 +1,14 @@
 //! HTTP: /metrics, /healthz, /readyz and the read-only API. It answers; it is never asked to do
-//! anything.
+//! anything. Who is answered, and whether over TLS, the web config says: the one that held when the
+//! connection was taken.
 //!
 //! A connection carries one request and is over after [`CONNECTION_TIME`] whatever its client does,
 //! and when there are [`CONNECTIONS_MAX`] the oldest makes room for the next: however many clients
 //! are silent or slow, who comes with a request is heard at once. Answers that read the kernel's maps
 //! are made [`ANSWERS_MAX`] at a time, whether or not somebody still waits for them.
+
+mod guard;
+mod passwords;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -15,23 +19,31 @@ use anyhow::Result;
 use axum::Router;
 use axum::extract::State as Extract;
 use axum::http::{StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use sensor_ebpf::abi::{Side, index_of};
 use serde::Serialize;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
 use crate::clock::boot_at;
 use crate::flows::end;
 use crate::metrics::{self, Process};
 use crate::state::{Standing, State};
+use crate::web_config::Web;
+use passwords::Passwords;
 
 /// Content type of the text format (prometheus.io, exposition formats).
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -42,8 +54,9 @@ pub const CONNECTIONS_MAX: usize = 64;
 pub const ANSWERS_MAX: usize = 4;
 /// From a connection's first byte to the last of its answer.
 pub const CONNECTION_TIME: Duration = Duration::from_secs(10);
-/// From a connection's first byte to the last of the request's head: clients that never finish
-/// must not keep a scraper waiting for as long as it is willing to wait.
+/// From a connection's beginning to the last byte of the request's head: clients that never finish
+/// must not keep a scraper waiting for as long as it is willing to wait. Before that, a TLS handshake
+/// may take as long.
 pub const HEAD_TIME: Duration = Duration::from_secs(2);
 /// A request's head; a larger one is answered with 431.
 pub const HEAD_MAX_BYTES: usize = 16 << 10;
@@ -74,8 +87,11 @@ impl Shared {
 }
 
 /// Answers on `listener` until `stop` changes; answers that are under way then are still given.
+///
+/// # Errors
+/// When the kernel gives no random numbers.
 pub async fn serve(listener: TcpListener, state: Arc<State>, mut stop: watch::Receiver<bool>) -> Result<()> {
-    let service = TowerToHyperService::new(router(state));
+    let router = router(Arc::clone(&state), Arc::new(Passwords::new()?));
     let mut http = http1::Builder::new();
     http.keep_alive(false).max_buf_size(HEAD_MAX_BYTES);
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
@@ -87,7 +103,7 @@ pub async fn serve(listener: TcpListener, state: Arc<State>, mut stop: watch::Re
             _ = stop.changed() => break,
             accepted = listener.accept() => accepted,
         };
-        let (stream, _) = match accepted {
+        let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!("taking an HTTP connection: {error:#}");
@@ -96,14 +112,54 @@ pub async fn serve(listener: TcpListener, state: Arc<State>, mut stop: watch::Re
             }
         };
         make_room(&mut open);
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service.clone()));
-        // A client that breaks off, or is too slow, has itself to blame.
-        let task = tokio::spawn(async move { drop(timeout(CONNECTION_TIME, connection).await) });
+        let connection = Connection {
+            http: http.clone(),
+            router: router.clone(),
+            web: state.web.get(),
+            watcher: graceful.watcher(),
+        };
+        let served = connection.serve(stream, peer, stop.clone());
+        let task = tokio::spawn(async move { drop(timeout(CONNECTION_TIME, served).await) });
         open.push_back(task.abort_handle());
     }
     drop(listener);
     graceful.shutdown().await;
     Ok(())
+}
+
+/// What a connection is served with.
+struct Connection {
+    http: http1::Builder,
+    router: Router,
+    web: Arc<Web>,
+    watcher: Watcher,
+}
+
+impl Connection {
+    /// A client that breaks off, is too slow or not let in has itself to blame: nobody else is told.
+    async fn serve(self, stream: TcpStream, peer: SocketAddr, mut stop: watch::Receiver<bool>) {
+        let Some(tls) = self.web.tls.clone() else { return self.answer(stream).await };
+        let handshake = timeout(HEAD_TIME, TlsAcceptor::from(tls).accept(stream));
+        let shaken = tokio::select! {
+            _ = stop.changed() => return,
+            shaken = handshake => shaken,
+        };
+        match shaken {
+            Ok(Ok(stream)) => self.answer(stream).await,
+            Ok(Err(error)) => tracing::debug!(%peer, "TLS: {error}"),
+            Err(_) => tracing::debug!(%peer, "TLS: the handshake took too long"),
+        }
+    }
+
+    async fn answer(self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static) {
+        let Self { http, router, web, watcher } = self;
+        let router = TowerToHyperService::new(router);
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Arc::clone(&web));
+            router.call(request)
+        });
+        drop(watcher.watch(http.serve_connection(TokioIo::new(stream), service)).await);
+    }
 }
 
 /// Forgets connections that are over, and ends the oldest where that is not enough.
@@ -116,7 +172,7 @@ fn make_room(open: &mut VecDeque<AbortHandle>) {
     }
 }
 
-fn router(state: Arc<State>) -> Router {
+fn router(state: Arc<State>, passwords: Arc<Passwords>) -> Router {
     Router::new()
         .route("/", get(index))
         .route("/metrics", get(metrics))
@@ -130,6 +186,8 @@ fn router(state: Arc<State>) -> Router {
             process: Arc::new(Process::default()),
             answers: Arc::new(Semaphore::new(ANSWERS_MAX)),
         })
+        // Around what is not found, too.
+        .layer(from_fn_with_state(passwords, guard::guard))
 }
 
 async fn index() -> Response {

@@ -21,3 +21,4 @@ pub mod selection;
 pub mod state;
 pub mod verdict;
 pub mod watchlists;
+pub mod web_config;

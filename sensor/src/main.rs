@@ -69,7 +69,7 @@ fn dispatch(cli: Cli) -> Result<bool> {
         }
         Command::Status(args) => {
             privileges::before_reading()?;
-            commands::status::status(config.as_deref(), args.listen, &mut out)
+            commands::status::status(config.as_deref(), &args, &mut out)
         }
         Command::Detach => {
             log_to_stderr();

@@ -14,6 +14,7 @@ use crate::events;
 use crate::flows::View;
 use crate::recognition::Recognised;
 use crate::watchlists::{Sizes, Watchlists};
+use crate::web_config::Web;
 
 /// Shared by everything that runs.
 pub struct State {
@@ -27,6 +28,8 @@ pub struct State {
     pub recognised: Shared<Recognised>,
     pub events_dropped: Arc<events::Counts>,
     pub reload: Shared<Reload>,
+    /// How HTTP is secured.
+    pub web: Shared<Web>,
 }
 
 /// What the kernel half tells of itself; tests tell it themselves.

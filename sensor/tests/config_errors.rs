@@ -64,9 +64,10 @@ const VALUES: &[InConfig] = &[
     ("a listen address by name", "[http]\nlisten = \"localhost:9750\"\n",
         "DIR/c.toml:2: http.listen: invalid value: string \"localhost:9750\", expected an IP address with a port, \
          such as \"127.0.0.1:9750\" or \"[::1]:9750\""),
-    ("an option that is not supported yet", "[http]\nweb_config = \"/etc/web.yml\"\n",
-        "DIR/c.toml:2: http.web_config: invalid value: string \"/etc/web.yml\", expected \"\": \
-         this option is not supported yet"),
+    ("a web config that is not there", "[http]\nlisten = \"[::1]:1\"\nweb_config = \"none/web.yml\"\n",
+        "DIR/c.toml:3: http.web_config: DIR/none/web.yml: cannot be read: No such file or directory (os error 2)"),
+    ("a web config that is none", "[http]\nweb_config = \"c.toml\"\n",
+        "DIR/c.toml:2: http.web_config: DIR/c.toml:1: expected a mapping"),
     ("no flows", "[limits]\nflows = 0\n",
         "DIR/c.toml:2: limits.flows: invalid value: integer `0`, expected a whole number from 1 to 16777216"),
     ("more targets than slots", "[limits]\ntargets = 16383\n",

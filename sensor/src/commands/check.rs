@@ -1,6 +1,6 @@
 //! `poolwatch check`: reads the config and every list just as `run` does before it touches
 //! the kernel, compiles them, and prints what would be watched. It needs no privileges and
-//! attaches nothing; a feed that is missing or wrong is found here.
+//! attaches nothing; a feed or a web config that is missing or wrong is found here.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::replay::text::printable;
 use crate::verdict::Watching;
 use crate::watchlists::{Compiled, Target, Watchlist, Watchlists};
+use crate::web_config::Web;
 
 const HEADINGS: [&str; 8] =
     ["WATCHLIST", "CATEGORY", "TARGET", "CONFIDENCE", "PREFIXES", "ENDPOINTS", "DOMAINS", "SOURCE"];
@@ -21,6 +22,7 @@ const HEADINGS: [&str; 8] =
 pub fn check(config: Option<&Path>, out: &mut impl Write) -> anyhow::Result<()> {
     let config = Config::load(config)?;
     let watchlists = Watchlists::load(&config)?;
+    let web = Web::load(&config)?;
     // Any slots will do, as long as each target has its own.
     let mut slots = 0..config.limits.targets;
     let mut given = HashMap::new();
@@ -45,7 +47,7 @@ pub fn check(config: Option<&Path>, out: &mut impl Write) -> anyhow::Result<()> 
     let sizes = compiled.sizes;
     writeln!(out, "prefixes   {:>8} of {}", sizes.prefixes(), limits.prefixes)?;
     writeln!(out, "endpoints  {:>8} of {}", sizes.endpoints, limits.endpoints)?;
-    for note in &watchlists.notes {
+    for note in watchlists.notes.iter().chain(&web.notes) {
         writeln!(out, "note: {}", printable(note))?;
     }
     let path = config.document.path();

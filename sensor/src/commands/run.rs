@@ -22,13 +22,14 @@ use crate::notify::{self, Service};
 use crate::privileges;
 use crate::selection::{Wanted, absent};
 use crate::watchlists::Watchlists;
+use crate::web_config::Web;
 
 /// How long after a change of a link or a route the interfaces are looked at, so that a burst
 /// of changes is one look.
 const SETTLE: Duration = Duration::from_millis(20);
 /// They are looked at this often whatever netlink says.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// How often the flow table is swept, and the feed files are looked at.
+/// How often the flow table is swept, and the files are looked at that may change.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// Samples that are heard before others have their turn.
 const SAMPLES_AT_ONCE: usize = 256;
@@ -57,6 +58,7 @@ pub async fn run(options: Options) -> Result<()> {
     let interfaces = if options.interfaces.is_empty() { &config.interfaces } else { &options.interfaces };
     let wanted = interfaces.iter().map(|text| Wanted::parse(text)).collect::<Result<Vec<_>>>()?;
     let lists = Watchlists::load(&config)?;
+    let web = Web::load(&config)?;
     privileges::check_capabilities()?;
     require_named(&options.interfaces).await?;
 
@@ -66,7 +68,7 @@ pub async fn run(options: Options) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("signals")?;
     let mut hangup = signal(SignalKind::hangup()).context("signals")?;
 
-    let mut daemon = Daemon::load(options.config, &config, wanted, lists)?;
+    let mut daemon = Daemon::load(options.config, &config, wanted, lists, web)?;
     let mut changes = interfaces::changes()?;
     let started = start(&mut daemon).await.and_then(|()| privileges::before_serving(&config));
     if let Err(error) = started {
@@ -77,7 +79,11 @@ pub async fn run(options: Options) -> Result<()> {
     let mut samples = daemon.listen()?;
     let (stop, stopped) = watch::channel(false);
     let server = tokio::spawn(http::serve(listener, Arc::clone(&daemon.state), stopped));
-    tracing::info!(address = %listen, "serving /metrics");
+    let web = daemon.state.web.get();
+    for note in &web.notes {
+        tracing::info!("{note}");
+    }
+    tracing::info!(address = %listen, secured_by = web.secured_by(), "serving /metrics");
     let mut service = Service::default();
     service.ready(&daemon.state);
 
@@ -122,7 +128,7 @@ pub async fn run(options: Options) -> Result<()> {
             }
             _ = sweep.tick() => {
                 report(daemon.sweep().await);
-                daemon.reload_changed_feeds();
+                daemon.reload_changed_files();
                 service.alive(&daemon.state);
             }
         }

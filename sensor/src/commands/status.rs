@@ -1,45 +1,37 @@
 //! `poolwatch status`: one look at a running daemon, for people and for scripts.
 
+mod agent;
+
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+use crate::cli::StatusArgs;
 use crate::config::Config;
 use crate::replay::text::printable;
-
-/// A healthy daemon answers at once.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// More than this is no answer of ours.
-const ANSWER_MAX_BYTES: u64 = 16 << 20;
+use crate::web_config;
+use agent::Agent;
 
 /// Prints how the daemon stands; `true` when it is ready.
 ///
 /// # Errors
-/// When nothing answers there.
-pub fn status(config: Option<&Path>, listen: Option<SocketAddr>, out: &mut impl Write) -> Result<bool> {
-    let address = reachable(match listen {
-        Some(listen) => listen,
-        None => Config::load(config)?.http.listen,
-    });
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(PATIENCE))
-        .http_status_as_error(false)
-        .proxy(None)
-        .max_redirects(0)
-        .build()
-        .into();
-    let get = |path: &str| -> Result<(u16, String)> {
-        let mut answer = agent
-            .get(format!("http://{address}{path}"))
-            .call()
-            .with_context(|| format!("no daemon answers at {address} (is it running?)"))?;
-        let text = answer.body_mut().with_config().limit(ANSWER_MAX_BYTES).read_to_string();
-        Ok((answer.status().as_u16(), text.with_context(|| format!("http://{address}{path}"))?))
+/// When nothing answers there, or it does not let us in.
+pub fn status(config: Option<&Path>, options: &StatusArgs, out: &mut impl Write) -> Result<bool> {
+    let tls = options.ca_file.is_some();
+    // Who says where it listens need not have its config, unless they name that too.
+    let (listen, tls) = match options.listen {
+        Some(listen) if config.is_none() => (listen, tls),
+        listen => {
+            let config = Config::load(config)?;
+            let tls = tls || web_config::has_tls(&config)?;
+            (listen.unwrap_or(config.http.listen), tls)
+        }
     };
+    let agent = Agent::new(reachable(listen), tls, options)?;
+    let get = |path: &str| agent.get(path);
     let (code, ready) = get("/readyz")?;
     for line in ready.lines() {
         writeln!(out, "{}", printable(line))?;

@@ -12,6 +12,8 @@ use rustix::process::geteuid;
 
 /// Largest config file, in bytes.
 const SIZE_MAX: u64 = 16 << 20;
+/// Largest of the files that hold no lists, in bytes.
+const SMALL_MAX: u64 = 1 << 20;
 
 /// Opens a regular file for reading; symbolic links are followed.
 ///
@@ -48,13 +50,25 @@ fn cannot_be_read(path: &Path, error: Errno) -> String {
 
 /// The whole text of a config file.
 pub(super) fn read(path: &Path) -> anyhow::Result<String> {
+    read_up_to(path, SIZE_MAX, "; long lists belong into feed files")
+}
+
+/// The whole text of a web config, a certificate, a key or a password.
+///
+/// # Errors
+/// When it cannot be read, is no regular file or no UTF-8, or is larger than a megabyte.
+pub(crate) fn read_small(path: &Path) -> anyhow::Result<String> {
+    read_up_to(path, SMALL_MAX, "")
+}
+
+fn read_up_to(path: &Path, max: u64, remedy: &str) -> anyhow::Result<String> {
     let mut bytes = Vec::new();
     open_regular(path)?
-        .take(SIZE_MAX + 1)
+        .take(max + 1)
         .read_to_end(&mut bytes)
         .with_context(|| format!("{}: cannot be read", path.display()))?;
-    if bytes.len() as u64 > SIZE_MAX {
-        bail!("{}: larger than {} MiB; long lists belong into feed files", path.display(), SIZE_MAX >> 20);
+    if bytes.len() as u64 > max {
+        bail!("{}: larger than {} MiB{remedy}", path.display(), max >> 20);
     }
     String::from_utf8(bytes).map_err(|error| {
         let sound = &error.as_bytes()[..error.utf8_error().valid_up_to()];

@@ -73,14 +73,6 @@ fn absolute_path(text: &str) -> Option<PathBuf> {
     Path::new(text).is_absolute().then(|| text.into())
 }
 
-/// A key of the contract that does nothing yet: said, not ignored.
-pub(super) fn unsupported<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    deserializer.deserialize_str(Text {
-        expected: "\"\": this option is not supported yet",
-        read: |text| text.is_empty().then(String::new),
-    })
-}
-
 pub(super) fn output<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Output, D::Error> {
     deserializer.deserialize_str(Text {
         expected: "\"stdout\", \"none\" or an absolute path",

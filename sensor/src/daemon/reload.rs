@@ -1,4 +1,5 @@
-//! Config and lists are read again: on SIGHUP, and when a feed file has changed and is left alone.
+//! Config, lists and web config are read again: on SIGHUP, and when a feed file, the web config or a
+//! file that it names has changed and is left alone.
 
 use std::time::SystemTime;
 
@@ -10,25 +11,27 @@ use crate::config::Config;
 use crate::feeds::Feeds;
 use crate::state::{Reload, Watched};
 use crate::watchlists::Watchlists;
+use crate::web_config::Web;
 
-/// So many looks at a feed that is being written to are a failed reload.
+/// So many looks at a file that is being written to are a failed reload.
 const LOOKS_IN_VAIN_MAX: u32 = 12;
 
 impl Daemon {
-    /// Reads config and lists again and watches what they say now; whatever is wrong with them
+    /// Reads config, lists and web config again and watches what they say now; whatever is wrong with them
     /// leaves everything as it was. Interfaces, limits, pins and addresses are read at start only.
     pub fn reload(&mut self) {
         let read = self.read_and_compile();
         self.take_over(read);
     }
 
-    fn take_over(&mut self, read: Result<Watched>) {
+    fn take_over(&mut self, read: Result<(Watched, Web)>) {
         self.looks_in_vain = 0;
         match read {
-            Ok(watched) => {
-                tracing::info!(targets = watched.slots.len(), "reloaded");
+            Ok((watched, web)) => {
+                tracing::info!(targets = watched.slots.len(), secured_by = web.secured_by(), "reloaded");
                 self.show_carried();
                 self.state.watched.set(watched);
+                self.state.web.set(web);
                 self.show_heard();
                 self.state.reload.set(Reload { successful: true, succeeded_at: SystemTime::now() });
             }
@@ -40,7 +43,7 @@ impl Daemon {
         }
     }
 
-    fn read_and_compile(&mut self) -> Result<Watched> {
+    fn read_and_compile(&mut self) -> Result<(Watched, Web)> {
         let config = Config::load(self.config_path.as_deref())?;
         // As they are before they are read: what changes meanwhile is a change.
         self.feeds = Feeds::of(&config);
@@ -48,21 +51,22 @@ impl Daemon {
             tracing::warn!(key, "changed in the config; it takes effect at the next start");
         }
         let config = Config { limits: self.state.limits.clone(), ..config };
+        let web = Web::load(&config)?;
         let lists = Watchlists::load(&config)?;
         self.feeds.ensure_unchanged()?;
         let watched = compile(&mut self.tables, &mut self.recognition, lists, &config)?;
         self.tables.inspect(config.inspect)?;
-        Ok(watched)
+        Ok((watched, web))
     }
 
-    /// Reloads when a feed file is not what it was, and no one is writing to it any more. One that
+    /// Reloads when a file is not what it was, and no one is writing to it any more. One that
     /// is never left alone would keep all lists old, which must show.
-    pub fn reload_changed_feeds(&mut self) {
+    pub fn reload_changed_files(&mut self) {
         if !self.feeds.have_changed() {
             return;
         }
         let Some(path) = self.feeds.restless() else {
-            tracing::info!("a feed file changed");
+            tracing::info!("a feed file, or one of the web config, changed");
             return self.reload();
         };
         self.looks_in_vain += 1;

@@ -195,6 +195,7 @@ pub fn state(kernel: impl Kernel + 'static, interfaces: Interfaces, flows: View)
         events_dropped: Arc::default(),
         reattached: Shared::new(31),
         reload: Shared::new(Reload { successful: false, succeeded_at: at(RELOADED_S) }),
+        web: Shared::default(),
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use sensor::http::serve;
 use sensor::state::State;
+use sensor::web_config::Web;
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -18,6 +19,8 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 /// A server on a thread of its own, with one event loop, as the daemon has.
 pub struct Server {
     pub address: SocketAddr,
+    /// What it answers from; tests change it as the daemon does.
+    pub state: Arc<State>,
     pub stop: watch::Sender<bool>,
     pub thread: JoinHandle<anyhow::Result<()>>,
 }
@@ -28,13 +31,21 @@ impl Server {
         listener.set_nonblocking(true).expect("a listener");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = watch::channel(false);
+        let state = Arc::new(state);
+        let shown = Arc::clone(&state);
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(async {
-                serve(tokio::net::TcpListener::from_std(listener)?, Arc::new(state), stopped).await
-            })
+            runtime
+                .block_on(async { serve(tokio::net::TcpListener::from_std(listener)?, shown, stopped).await })
         });
-        Self { address, stop, thread }
+        Self { address, state, stop, thread }
+    }
+
+    /// A busy one, secured as this web config says.
+    pub fn secured(web: Web) -> Self {
+        let state = super::state(super::busy(), super::attached(), super::flows());
+        state.web.set(web);
+        Self::start(state)
     }
 
     pub fn busy() -> Self {
@@ -91,7 +102,8 @@ pub fn answer(mut stream: TcpStream) -> Answer {
     }
 }
 
-fn whole(bytes: &[u8]) -> Option<Answer> {
+/// An answer, once all of it is there.
+pub fn whole(bytes: &[u8]) -> Option<Answer> {
     let text = str::from_utf8(bytes).expect("UTF-8");
     let (head, body) = text.split_once("\r\n\r\n")?;
     let code = head.split(' ').nth(1)?.parse().expect("a status");

@@ -13,6 +13,9 @@ pub struct Tool {
     pub package: &'static str,
 }
 
+pub const CURL: Tool = Tool { name: "curl", package: "curl" };
+pub const OPENSSL: Tool = Tool { name: "openssl", package: "openssl" };
+pub const PROMETHEUS: Tool = Tool { name: "prometheus", package: "prometheus" };
 pub const PROMTOOL: Tool = Tool { name: "promtool", package: "prometheus" };
 pub const SYSTEMD_ANALYZE: Tool = Tool { name: "systemd-analyze", package: "systemd" };
 

@@ -67,6 +67,7 @@ impl Counted {
             recognised: Shared::default(),
             events_dropped: Arc::default(),
             reload: Shared::new(Reload { successful: true, succeeded_at: SystemTime::now() }),
+            web: Shared::default(),
         };
         Ok(Self { state, targets, tables, _feeds: directory })
     }

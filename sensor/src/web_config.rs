@@ -1,0 +1,156 @@
+//! The web config: Prometheus' exporter-toolkit file that says how HTTP is secured, by TLS, client
+//! certificates, passwords, a rate limit, and what headers answers carry.
+//! <https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md>
+//!
+//! What it says and poolwatch does not do is an error, not a weaker server. Its files are read here and
+//! nowhere else, all of them before any of it takes effect.
+
+mod clients;
+mod headers;
+mod pem;
+mod rate;
+mod tls;
+mod users;
+mod written;
+
+use std::fmt::{self, Display};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow};
+use axum::http::HeaderMap;
+
+pub(crate) use pem::certificates;
+pub use rate::Rate;
+pub(crate) use tls::provider;
+pub use users::{COST_MAX, Users};
+
+use crate::config::{Config, read_small};
+use written::Written;
+
+/// How HTTP is secured; by default not at all.
+#[derive(Default)]
+pub struct Web {
+    /// None: plain HTTP.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// What every answer carries.
+    pub headers: HeaderMap,
+    /// Who is answered; without any user, everybody.
+    pub users: Users,
+    pub rate: Option<Rate>,
+    /// What is taken otherwise than one may think.
+    pub notes: Vec<String>,
+}
+
+impl Web {
+    /// What the config's web config says, with everything that it names.
+    ///
+    /// # Errors
+    /// When it or a file that it names cannot be read, or says what cannot be done: with file, line
+    /// and key.
+    pub fn load(config: &Config) -> Result<Self> {
+        let path = &config.http.web_config;
+        if path.as_os_str().is_empty() {
+            return Ok(Self::default());
+        }
+        Self::read(path).map_err(|error| of_config(config, &error))
+    }
+
+    /// What the web config in this file says.
+    ///
+    /// # Errors
+    /// As [`Web::load`], without the line of the config that names it.
+    pub fn read(path: &Path) -> Result<Self> {
+        let (place, written) = (Place { path }, Written::parse(path, &read_small(path)?)?);
+        let mut notes = Vec::new();
+        let tls = match &written.tls_server_config {
+            Some(tls) if tls.value.says_anything() => {
+                Some(tls::server_config(&place, &tls.value, tls.defined.line(), &mut notes)?)
+            }
+            _ => None,
+        };
+        let http = written.http_server_config.unwrap_or_default();
+        if http.http2 == Some(true) {
+            notes.push(format!("{place}: http_server_config.http2: answers are HTTP/1.1 all the same"));
+        }
+        let headers = headers::headers(&place, http.headers.unwrap_or_default())?;
+        let users = Users::new(&place, written.basic_auth_users.unwrap_or_default())?;
+        let rate = written.rate_limit.map(|limit| Rate::new(&place, &limit)).transpose()?.flatten();
+        if tls.is_none() && users.is_empty() {
+            notes.push(format!("{place}: neither TLS nor passwords: whoever reaches the port is answered"));
+        } else if tls.is_none() {
+            notes.push(format!("{place}: without TLS, passwords can be read on the way"));
+        }
+        Ok(Self { tls, headers, users, rate, notes })
+    }
+
+    /// What of it holds, in a word.
+    pub fn secured_by(&self) -> &'static str {
+        match (self.tls.is_some(), self.users.is_empty()) {
+            (false, true) => "nothing",
+            (false, false) => "passwords",
+            (true, true) => "TLS",
+            (true, false) => "TLS and passwords",
+        }
+    }
+}
+
+/// The web config and every file that it names, as far as it can be read.
+pub fn files(config: &Config) -> Vec<PathBuf> {
+    let path = &config.http.web_config;
+    if path.as_os_str().is_empty() {
+        return Vec::new();
+    }
+    let place = Place { path };
+    let mut files = vec![path.clone()];
+    if let Ok(Written { tls_server_config: Some(tls), .. }) = written(path) {
+        files.extend(tls.value.files().map(|file| place.resolve(file)));
+    }
+    files
+}
+
+/// Does a daemon with this config speak TLS? Neither certificates nor keys are read.
+///
+/// # Errors
+/// When the web config cannot be read, or is none.
+pub fn has_tls(config: &Config) -> Result<bool> {
+    let path = &config.http.web_config;
+    if path.as_os_str().is_empty() {
+        return Ok(false);
+    }
+    let written = written(path).map_err(|error| of_config(config, &error))?;
+    Ok(written.tls_server_config.is_some_and(|tls| tls.value.says_anything()))
+}
+
+fn written(path: &Path) -> Result<Written> {
+    Written::parse(path, &read_small(path)?)
+}
+
+fn of_config(config: &Config, error: &anyhow::Error) -> anyhow::Error {
+    config.document.error_at_key("http.web_config", format!("{error:#}"))
+}
+
+/// Where a web config lies: for its errors, and for the paths in it.
+struct Place<'a> {
+    path: &'a Path,
+}
+
+impl Place<'_> {
+    /// `file:line: key: message`
+    fn error(&self, line: u64, key: &str, message: impl Display) -> anyhow::Error {
+        anyhow!("{self}:{line}: {key}: {message}")
+    }
+
+    fn resolve(&self, file: &str) -> PathBuf {
+        self.path.parent().unwrap_or(Path::new("")).join(file)
+    }
+}
+
+impl Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.display().fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+//! The web config as it is written: the toolkit's keys, unknown ones refused. What a value may be is
+//! decided by the module that makes something of it.
+//!
+//! No error quotes more than one value's kind: keys and hashes of passwords are in here.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use anyhow::{Result, anyhow};
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::{Error, MessageFormatter as _, Spanned, UserMessageFormatter};
+
+/// A text and its line; `None` where the key is not there or has no value.
+pub(super) type Text = Option<Spanned<String>>;
+/// Texts by their keys.
+pub(super) type Texts = BTreeMap<String, Spanned<String>>;
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Written {
+    pub tls_server_config: Option<Spanned<Tls>>,
+    pub http_server_config: Option<Http>,
+    pub rate_limit: Option<RateLimit>,
+    pub basic_auth_users: Option<Texts>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Tls {
+    pub cert: Text,
+    pub key: Text,
+    pub client_ca: Text,
+    pub cert_file: Text,
+    pub key_file: Text,
+    pub client_auth_type: Text,
+    pub client_ca_file: Text,
+    pub client_allowed_sans: Option<Spanned<Vec<Spanned<String>>>>,
+    pub min_version: Text,
+    pub max_version: Text,
+    pub cipher_suites: Option<Vec<Spanned<String>>>,
+    pub prefer_server_cipher_suites: Option<bool>,
+    pub curve_preferences: Option<Vec<Spanned<String>>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Http {
+    pub http2: Option<bool>,
+    pub headers: Option<Texts>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RateLimit {
+    pub interval: Text,
+    pub burst: Option<Spanned<u32>>,
+}
+
+impl Tls {
+    /// Is any key of it given? The toolkit serves plain HTTP when those that matter are not; whoever
+    /// wrote one of them wanted TLS.
+    pub fn says_anything(&self) -> bool {
+        let texts = [&self.cert, &self.key, &self.client_ca, &self.cert_file, &self.key_file];
+        let more = [&self.client_auth_type, &self.client_ca_file, &self.min_version, &self.max_version];
+        texts.into_iter().chain(more).any(|text| given(text).is_some())
+            || self.client_allowed_sans.is_some()
+            || self.cipher_suites.is_some()
+            || self.prefer_server_cipher_suites.is_some()
+            || self.curve_preferences.is_some()
+    }
+
+    /// Paths, as they are written.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        let files = [&self.cert_file, &self.key_file, &self.client_ca_file];
+        files.into_iter().filter_map(|file| given(file).map(|file| file.value.as_str()))
+    }
+}
+
+/// Empty means not given, as it does to the toolkit.
+pub(super) fn given(text: &Text) -> Option<&Spanned<String>> {
+    text.as_ref().filter(|text| !text.value.is_empty())
+}
+
+impl Written {
+    /// # Errors
+    /// When it is no YAML, or has keys or kinds of values that it may not have: with file, line and key.
+    pub fn parse(path: &Path, text: &str) -> Result<Self> {
+        let options = serde_saphyr::options! { with_snippet: false };
+        // An empty file is a web config that says nothing.
+        let written: Option<Self> = serde_saphyr::from_str_with_options(text, options)
+            .map_err(|error| refused(path, text, &error))?;
+        Ok(written.unwrap_or_default())
+    }
+}
+
+fn refused(path: &Path, text: &str, error: &Error) -> anyhow::Error {
+    let error = error.without_snippet();
+    let message = match error {
+        Error::SerdeUnknownField { expected, .. } => {
+            let expected: Vec<_> = expected.iter().map(|key| format!("`{key}`")).collect();
+            format!("unknown key, expected one of {}", expected.join(", "))
+        }
+        Error::Unexpected { expected, .. } => format!("expected {}", in_words(expected)),
+        Error::SerdeInvalidType { expected, .. } => format!("expected {expected}"),
+        Error::InvalidScalar { ty, .. } => format!("expected {}", in_words(ty)),
+        Error::DuplicateMappingKey { .. } => "this key is there already".to_owned(),
+        error => UserMessageFormatter.format_message(error).into_owned(),
+    };
+    let Some(location) = error.location() else {
+        return anyhow!("{}: {message}", path.display());
+    };
+    match key_at(text, (location.line(), location.column())) {
+        Some(key) => anyhow!("{}:{}: {key}: {message}", path.display(), location.line()),
+        None => anyhow!("{}:{}: {message}", path.display(), location.line()),
+    }
+}
+
+/// The YAML reader speaks of its own events and types.
+fn in_words(expected: &'static str) -> &'static str {
+    match expected {
+        "mapping start" => "a mapping",
+        "sequence start" => "a list",
+        "string scalar" => "a text",
+        "boolean" => "true or false",
+        "u32" => "a whole number",
+        other => other,
+    }
+}
+
+/// The last key that begins there or before; of a text that is no YAML, as far as it can be read.
+fn key_at(text: &str, at: (u64, u64)) -> Option<String> {
+    let mut keys = Vec::new();
+    let options = serde_saphyr::options! { with_snippet: false };
+    let _ = serde_saphyr::with_deserializer_from_str_with_options(text, options, |yaml| {
+        Keys { prefix: "", found: &mut keys }.deserialize(yaml)
+    });
+    keys.into_iter().rfind(|(place, _)| *place <= at).map(|(_, key)| key)
+}
+
+/// Collects where each key is written, in the order of the text.
+struct Keys<'a> {
+    prefix: &'a str,
+    found: &'a mut Vec<((u64, u64), String)>,
+}
+
+impl<'de> DeserializeSeed<'de> for Keys<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Keys<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("anything")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<Spanned<String>>()? {
+            let name = format!("{}{}", self.prefix, key.value);
+            let prefix = format!("{name}.");
+            self.found.push(((key.defined.line(), key.defined.column()), name));
+            map.next_value_seed(Keys { prefix: &prefix, found: &mut *self.found })?;
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+}

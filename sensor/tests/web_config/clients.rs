@@ -1,0 +1,94 @@
+//! Certificates of clients: the five policies, and the names that one must carry.
+
+use crate::curl::{Asked, over_tls};
+use crate::files::{Files, TLS};
+use crate::made_up::server::Server;
+
+/// How curl shows a certificate of these files, or none.
+fn ask_as(server: &Server, files: &Files, client: &str, version: &str) -> Asked {
+    let (cert, key) = (files.text(&format!("{client}.crt")), files.text(&format!("{client}.key")));
+    let shown = ["--tls-max", version, "--cert", &cert, "--key", &key];
+    over_tls(server, files, "/metrics", if client == "none" { &shown[..2] } else { &shown })
+}
+
+/// With one certificate of the CA and one of another, which calls itself the same.
+fn files() -> Files {
+    let files = Files::new();
+    files.authority("stranger");
+    files.certificate("known", "ca", "DNS:prometheus.test");
+    files.certificate("unknown", "stranger", "DNS:prometheus.test");
+    files
+}
+
+#[test]
+fn who_may_connect_is_what_the_policy_says() {
+    let files = files();
+    for (policy, ca, admitted) in [
+        ("NoClientCert", false, ["none", "known", "unknown"].as_slice()),
+        ("RequestClientCert", true, &["none", "known", "unknown"]),
+        ("RequireAnyClientCert", false, &["known", "unknown"]),
+        ("RequireClientCert", true, &["known", "unknown"]),
+        ("VerifyClientCertIfGiven", true, &["none", "known"]),
+        ("RequireAndVerifyClientCert", true, &["known"]),
+    ] {
+        let ca = if ca { "  client_ca_file: ca.crt\n" } else { "" };
+        let server = Server::secured(files.web(&format!("{TLS}  client_auth_type: {policy}\n{ca}")));
+        for client in ["none", "known", "unknown"] {
+            for version in ["1.2", "1.3"] {
+                let asked = ask_as(&server, &files, client, version);
+                let expected = admitted.contains(&client).then_some(200);
+                assert_eq!(asked.status(), expected, "{policy}, {client}, {version}: {}", asked.log);
+                assert!(asked.code == 0 || asked.log.contains("alert"), "{policy}, {client}: {}", asked.log);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_certificate_is_admitted_by_any_of_its_names_and_only_by_the_whole_of_it() {
+    let files = files();
+    for (name, names) in [
+        ("ip", "IP:192.0.2.7"),
+        ("ip6", "IP:2001:db8::7"),
+        ("mail", "email:ops@example.test"),
+        ("uri", "URI:spiffe://example.test/prometheus"),
+        ("second", "DNS:other.test,DNS:prometheus.test"),
+        ("wildcard", "DNS:*.test"),
+        ("below", "DNS:x.prometheus.test"),
+    ] {
+        files.certificate(name, "ca", names);
+    }
+    let clients = ["known", "ip", "ip6", "mail", "uri", "second", "wildcard", "below", "unknown", "none"];
+    let policy = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n";
+    for (allowed, admitted) in [
+        ("[prometheus.test]", ["known", "second"].as_slice()),
+        ("[192.0.2.7]", &["ip"]),
+        ("[\"2001:db8:0::7\"]", &["ip6"]),
+        ("[ops@example.test]", &["mail"]),
+        ("[\"spiffe://example.test/prometheus\"]", &["uri"]),
+        ("[nobody.test, other.test, 192.0.2.7]", &["ip", "second"]),
+    ] {
+        let server = Server::secured(files.web(&format!("{TLS}{policy}  client_allowed_sans: {allowed}\n")));
+        for client in clients {
+            let asked = ask_as(&server, &files, client, "1.3");
+            let expected = admitted.contains(&client).then_some(200);
+            assert_eq!(asked.status(), expected, "{allowed}, {client}: {}", asked.log);
+        }
+    }
+}
+
+#[test]
+fn policies_that_anybody_passes_are_noted() {
+    let files = files();
+    for (policy, notes) in [
+        ("RequireAnyClientCert", 1),
+        ("RequestClientCert", 1),
+        ("VerifyClientCertIfGiven", 0),
+        ("RequireAndVerifyClientCert", 0),
+    ] {
+        let web = files.web(&format!("{TLS}  client_auth_type: {policy}\n  client_ca_file: ca.crt\n"));
+        // Whoever shows no certificate is answered under the third, which is what it says.
+        let about = web.notes.iter().filter(|note| note.contains("client_auth_type")).count();
+        assert_eq!(about, notes, "{policy}: {:?}", web.notes);
+    }
+}

@@ -1,0 +1,19 @@
+//! HTTP as a web config secures it, over real sockets on loopback, asked by programs that others wrote:
+//! curl, openssl and Prometheus. The state behind it is made up.
+
+#[path = "../binary/mod.rs"]
+mod binary;
+mod clients;
+mod curl;
+
+mod files;
+#[path = "../made_up/mod.rs"]
+mod made_up;
+mod passwords;
+
+mod reread;
+mod slow;
+
+mod tls;
+#[path = "../tools/mod.rs"]
+mod tools;
