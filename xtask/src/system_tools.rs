@@ -65,6 +65,7 @@ const BENCH: &[Driver] = &[Driver::Bench];
 const GUESTS: &[Driver] = &[Driver::Guests];
 const CAPTURES: &[Driver] = &[Driver::Bench, Driver::Conformance];
 const EDITING: &[Driver] = &[Driver::Conformance];
+const OPENSSL: &[Driver] = &[Driver::Tests, Driver::KernelTests];
 const BOTH: &[Driver] = &[Driver::KernelTests, Driver::Bench];
 
 #[rustfmt::skip]
@@ -83,7 +84,8 @@ const TOOLS: &[Tool] = &[
     tool("tcpreplay",       "tcpreplay",        Way::Install, KERNEL, "sends captures"),
     tool("tcpprep",         "tcpreplay",        Way::Install, KERNEL, "splits captures into their two sides"),
     tool("dnsmasq",         "dnsmasq-base",     Way::Install, KERNEL, "answers queries for names"),
-    tool("openssl",         "openssl",          Way::Install, KERNEL, "says whom it wants to talk to over TLS"),
+    tool("openssl",         "openssl",          Way::Install, OPENSSL, "makes certificates, and talks over TLS"),
+    tool("htpasswd",        "apache2-utils",    Way::Install, TESTS,  "hashes passwords"),
     tool("ipset",           "ipset",            Way::Install, BENCH,  "matches the same prefixes"),
     tool("iptables-legacy", "iptables",         Way::Install, BENCH,  "asks ipset about each packet"),
     tool("iperf3",          "iperf3",           Way::Install, BENCH,  "sends as much as goes through"),

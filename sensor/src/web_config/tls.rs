@@ -39,8 +39,8 @@ pub(super) fn server_config(
         ..default_provider()
     });
     let versions = section.versions()?;
-    let key = section.certified_key(&provider)?;
     let clients = section.clients(&provider, notes)?;
+    let key = section.certified_key(&provider)?;
     let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&versions);
     // No other reason is left: there are versions, and curves.
     let builder = builder.map_err(|_| {

@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{Result, anyhow};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::{Error, MessageFormatter as _, Spanned, UserMessageFormatter};
+use serde_saphyr::{DuplicateKeyPolicy, Error, MessageFormatter as _, Spanned, UserMessageFormatter};
 
 /// A text and its line; `None` where the key is not there or has no value.
 pub(super) type Text = Option<Spanned<String>>;
@@ -132,7 +132,8 @@ fn in_words(expected: &'static str) -> &'static str {
 /// The last key that begins there or before; of a text that is no YAML, as far as it can be read.
 fn key_at(text: &str, at: (u64, u64)) -> Option<String> {
     let mut keys = Vec::new();
-    let options = serde_saphyr::options! { with_snippet: false };
+    // Past keys that are there twice, which may be what is wrong.
+    let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::LastWins };
     let _ = serde_saphyr::with_deserializer_from_str_with_options(text, options, |yaml| {
         Keys { prefix: "", found: &mut keys }.deserialize(yaml)
     });

@@ -1,5 +1,7 @@
 //! The binary, run as a user or a script would, and a folder for its config.
 
+#![allow(dead_code, reason = "each test binary uses some of it")]
+
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! A folder with certificates, made by openssl, and a web config.
 
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -5,14 +5,17 @@
 mod binary;
 mod clients;
 mod curl;
+mod documented;
 
 mod files;
 #[path = "../made_up/mod.rs"]
 mod made_up;
 mod passwords;
+mod prometheus;
 
 mod reread;
 mod slow;
+mod status;
 
 mod tls;
 #[path = "../tools/mod.rs"]

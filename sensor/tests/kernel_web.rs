@@ -1,0 +1,116 @@
+//! The web config of a running daemon changes: it finds out by itself or is told, goes over to what is
+//! whole, and keeps to the old one where the new one is broken.
+
+#[path = "web_config/files.rs"]
+mod files;
+mod support;
+mod tools;
+
+use std::fs;
+use std::io::Write as _;
+use std::process::{Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use files::{Files, TLS};
+use rustix::process::Signal;
+use support::daemon::Daemon;
+use support::namespace::Namespace;
+use support::patience;
+
+const SUCCESSFUL: &str = "poolwatch_config_last_reload_successful";
+
+/// The certificate that the daemon shows, and its answer.
+fn ask(namespace: &Namespace, files: &Files) -> Option<(String, String)> {
+    let ca = files.text("ca.crt");
+    let mut command = namespace.command("openssl");
+    command.args([
+        "s_client",
+        "-connect",
+        "127.0.0.1:9750",
+        "-CAfile",
+        &ca,
+        "-verify_return_error",
+        "-ign_eof",
+    ]);
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+    let mut child = child.expect("openssl starts");
+    let mut input = child.stdin.take().expect("a pipe");
+    // It may have ended by now.
+    let _ = write!(input, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    let Output { stdout, .. } = child.wait_with_output().expect("it ends when the server does");
+    drop(input);
+    let text = String::from_utf8_lossy(&stdout);
+    let (_, rest) = text.split_once("-----BEGIN CERTIFICATE-----")?;
+    let (certificate, rest) = rest.split_once("-----END CERTIFICATE-----")?;
+    let (_, answer) = rest.split_once("HTTP/1.1 200 OK\r\n")?;
+    Some((certificate.to_owned(), answer.to_owned()))
+}
+
+/// Waits for an answer over TLS that is as expected.
+fn wait_for(
+    what: &str,
+    daemon: &Daemon<'_>,
+    namespace: &Namespace,
+    files: &Files,
+    is: impl Fn(&str, &str) -> bool,
+) -> String {
+    let since = Instant::now();
+    loop {
+        let asked = ask(namespace, files);
+        if let Some((certificate, answer)) = &asked
+            && is(certificate, answer)
+        {
+            return certificate.clone();
+        }
+        assert!(since.elapsed() < patience(), "never {what}:\n{asked:?}\n{}", daemon.log());
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn is_successful(answer: &str, expected: u8) -> bool {
+    answer.lines().any(|line| line == format!("{SUCCESSFUL} {expected}"))
+}
+
+#[test]
+fn a_web_config_or_certificate_that_changes_is_taken_over_and_a_broken_one_is_not() {
+    let (near, _far) = Namespace::pair();
+    let files = Files::new();
+    let web = files.write("web.yml", "{}\n");
+    let daemon = Daemon::start(&near, &format!("[http]\nweb_config = \"{}\"\n", web.display()));
+    daemon.wait_for("a good start", |metrics| metrics.sum(SUCCESSFUL, &[]) == 1);
+
+    files.write("web.yml", TLS);
+    let first =
+        wait_for("TLS, once the file says so", &daemon, &near, &files, |_, answer| is_successful(answer, 1));
+    assert!(daemon.get("/healthz").is_none_or(|(code, _)| code != 200), "nor plain HTTP any more");
+
+    files.certificate("server", "ca", "DNS:poolwatch.test");
+    let second =
+        wait_for("the new certificate", &daemon, &near, &files, |certificate, _| certificate != first);
+
+    let key = fs::read_to_string(files.path("server.key")).expect("a key");
+    files.write("server.key", &key[..key.len() / 2]);
+    let shown = wait_for("a failed reload", &daemon, &near, &files, |_, answer| is_successful(answer, 0));
+    assert_eq!(shown, second, "the old key stays in use");
+    let (config, web) = (daemon.config(), files.text("web.yml"));
+    let line = format!(
+        "{}:5: http.web_config: {web}:3: tls_server_config.key_file: {}: it is PEM that breaks off",
+        config.display(),
+        files.text("server.key")
+    );
+    assert!(daemon.log().contains(&line), "{line}\n{}", daemon.log());
+
+    files.write("server.key", &key);
+    daemon.signal(Signal::HUP);
+    wait_for("a good reload", &daemon, &near, &files, |_, answer| is_successful(answer, 1));
+    files.write("web.yml", &format!("{TLS}  min_version: TLS10\n"));
+    daemon.signal(Signal::HUP);
+    let shown = wait_for("a failed reload", &daemon, &near, &files, |_, answer| is_successful(answer, 0));
+    assert_eq!(shown, second);
+    assert!(
+        daemon.log().contains("web.yml:4: tls_server_config.min_version: TLS10 is not spoken"),
+        "{}",
+        daemon.log()
+    );
+}
