@@ -269,8 +269,8 @@ impl Section<'_> {
         let group = |name: &Spanned<String>| {
             let found = CURVES.iter().find(|(curve, _)| *curve == name.value).map(|(_, group)| *group);
             found.ok_or_else(|| {
-                let names = CURVES.map(|(name, _)| name).join(", ");
-                let message = format!("{} is no curve that is spoken: there are {names}", quote(&name.value));
+                let all = CURVES.map(|(curve, _)| curve).join(", ");
+                let message = format!("{} is no curve that is spoken: there are {all}", quote(&name.value));
                 self.error(name.defined.line(), "curve_preferences", message)
             })
         };

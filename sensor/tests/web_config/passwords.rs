@@ -149,7 +149,7 @@ fn headers_are_in_every_answer_and_the_rate_limit_comes_before_all_else() {
         ("X-Frame-Options", "deny"),
         ("X-XSS-Protection", "0"),
     ];
-    let lines: String = HEADERS.iter().map(|(name, value)| format!("    {name}: {value}\n")).collect();
+    let lines = HEADERS.map(|(name, value)| format!("    {name}: {value}\n")).concat();
     let text = format!(
         "http_server_config:\n  headers:\n{lines}rate_limit:\n  interval: 1h\n  burst: 4\n{}",
         users(&[user("prometheus", "secret", 4)])

@@ -1,5 +1,6 @@
 //! A real Prometheus scrapes: over client certificates and passwords it comes in, and without it does not.
 
+use std::fmt::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -13,7 +14,7 @@ use crate::made_up::server::Server;
 use crate::tools::PROMETHEUS;
 
 /// It starts in a second or two, and scrapes each second; on a busy machine all of it takes longer.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// One that runs, ended with its value.
 struct Prometheus {
@@ -106,7 +107,8 @@ fn prometheus_comes_in_with_a_certificate_or_a_password_and_not_without() {
     let mut config = "global: { scrape_interval: 1s, scrape_timeout: 1s }\nscrape_configs:\n".to_owned();
     for (job, server, secured, _) in &jobs {
         let target = server.address;
-        config += &format!(
+        let _ = write!(
+            config,
             "  - job_name: {job}\n    scheme: https\n    {secured}\n    static_configs: [{{ targets: [\"{target}\"] }}]\n"
         );
     }

@@ -93,7 +93,7 @@ fn noise_and_records_that_are_none_harm_nobody() {
         b"GET / HTTP/1.1\r\n\r\n",
         b"\x16\x03\x01\xff\xff",
         b"\x17\x03\x03\x00\x00",
-        &[0xff; 70_000],
+        &[0xff; 16_000],
     ] {
         let mut stream = server.connect();
         let _ = stream.write_all(noise);

@@ -24,7 +24,7 @@ const ANSWER_MAX_BYTES: u64 = 16 << 20;
 
 /// Asks one daemon.
 pub(super) struct Agent {
-    agent: ureq::Agent,
+    client: ureq::Agent,
     address: SocketAddr,
     /// `scheme://host:port`
     base: String,
@@ -42,13 +42,13 @@ impl Agent {
             .proxy(None)
             .max_redirects(0);
         let builder = if tls { builder.tls_config(tls_config(options)?) } else { builder };
-        let agent = ureq::Agent::with_parts(builder.build(), DefaultConnector::new(), Fixed(address));
+        let client = ureq::Agent::with_parts(builder.build(), DefaultConnector::new(), Fixed(address));
         let host = match &options.server_name {
             Some(name) => format!("{name}:{}", address.port()),
             None => address.to_string(),
         };
         let base = format!("{}://{host}", if tls { "https" } else { "http" });
-        Ok(Self { agent, address, base, authorization: authorization(options)? })
+        Ok(Self { client, address, base, authorization: authorization(options)? })
     }
 
     /// Status and body of an answer.
@@ -56,7 +56,7 @@ impl Agent {
     /// # Errors
     /// When nothing answers, or it does not let us in.
     pub fn get(&self, path: &str) -> Result<(u16, String)> {
-        let mut request = self.agent.get(format!("{}{path}", self.base));
+        let mut request = self.client.get(format!("{}{path}", self.base));
         if let Some(authorization) = &self.authorization {
             request = request.header("Authorization", authorization);
         }
@@ -77,9 +77,7 @@ impl Agent {
         let address = self.address;
         let context = match &error {
             ureq::Error::Rustls(_) | ureq::Error::Tls(_) => format!("{}: TLS", self.base),
-            ureq::Error::Io(error) if error.get_ref().is_some_and(|cause| cause.is::<rustls::Error>()) => {
-                format!("{}: TLS", self.base)
-            }
+            ureq::Error::Io(error) if is_of_tls(error) => format!("{}: TLS", self.base),
             ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
                 format!("no daemon answers at {address} (is it running?)")
             }
@@ -90,6 +88,10 @@ impl Agent {
         };
         anyhow!(error).context(context)
     }
+}
+
+fn is_of_tls(error: &std::io::Error) -> bool {
+    error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()).is_some()
 }
 
 /// Whatever the host is called, it is this address: no name is resolved.
