@@ -57,6 +57,13 @@ pub enum Command {
                       poolwatch status --ca-file ca.crt --username prometheus --password-file password"
     )]
     Status(StatusArgs),
+    /// Have the running daemon show a detection that nothing caused, to try the way to whoever is on duty
+    #[command(
+        after_help = "Examples:\n  poolwatch test-alert\n  poolwatch test-alert && poolwatch status\n\n\
+                            For five minutes the daemon shows a mining session under the watchlist test-alert, and it \
+                            writes one event tagged synthetic. Needs root, or the daemon's user."
+    )]
+    TestAlert,
     /// Remove the programs and the pins that a daemon left, with all counts
     #[command(after_help = "Examples:\n  systemctl stop poolwatch && poolwatch detach")]
     Detach,

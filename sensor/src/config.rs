@@ -23,6 +23,7 @@ pub use document::Document;
 pub(crate) use document::quote;
 pub(crate) use file::{open_regular, read_small};
 
+use crate::test_alert;
 use crate::watchlists::builtin;
 
 /// Read when no `--config` is given and it exists.
@@ -376,6 +377,9 @@ fn check_name<'c>(document: &Document, name: &'c Spanned<String>) -> anyhow::Res
         return Err(
             document.error(&name.span(), format!("{text:?} is reserved for mining that no list names"))
         );
+    }
+    if text == test_alert::NAME {
+        return Err(document.error(&name.span(), format!("{text:?} is reserved for `poolwatch test-alert`")));
     }
     Ok(text)
 }

@@ -5,6 +5,7 @@
 mod compile;
 mod hearing;
 mod reload;
+mod synthetic;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -92,6 +93,7 @@ impl Daemon {
             reattached: Shared::default(),
             flows: Shared::default(),
             recognised: Shared::default(),
+            test_alert: Shared::default(),
             events_dropped: Arc::clone(&dropped),
             reload: Shared::new(reload),
             web: Shared::new(web),

@@ -5,6 +5,8 @@
 //! never does. Writing is another thread's: who does not keep up loses events, not the daemon its time,
 //! and each lost one is counted.
 
+mod synthetic;
+
 use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};

@@ -13,7 +13,7 @@ mod passwords;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use axum::Router;
@@ -38,10 +38,12 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use crate::clock::boot_at;
+use crate::clock::{boot_at, now_ns};
 use crate::flows::end;
 use crate::metrics::{self, Process};
 use crate::state::{Standing, State};
+use crate::test_alert::{self, TestAlert};
+use crate::verdict::Role;
 use crate::web_config::Web;
 use passwords::Passwords;
 
@@ -256,11 +258,35 @@ struct TargetView {
     detections: u64,
     /// Mining sessions that are alive.
     mining_sessions: u64,
+    /// Of a test alert, which nothing caused.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    synthetic: bool,
+}
+
+impl TargetView {
+    fn of_test_alert(shown: &TestAlert) -> Self {
+        Self {
+            watchlist: test_alert::NAME.to_owned(),
+            target: test_alert::NAME.to_owned(),
+            category: test_alert::CATEGORY,
+            confidence: test_alert::CONFIDENCE,
+            connections: 0,
+            established: 0,
+            joined: 0,
+            packets: 0,
+            bytes: 0,
+            detections: shown.count,
+            mining_sessions: 1,
+            synthetic: true,
+        }
+    }
 }
 
 async fn targets(Extract(shared): Extract<Shared>) -> Response {
     let read = shared.read(|state, _| {
         let (watched, recognised) = (state.watched.get(), state.recognised.get());
+        let shown = Some(state.test_alert.get()).filter(|test| test.is_shown(now_ns()));
+        let test = shown.map(|test| Ok(TargetView::of_test_alert(&test)));
         watched
             .slots
             .iter()
@@ -278,8 +304,10 @@ async fn targets(Extract(shared): Extract<Shared>) -> Response {
                     bytes: totals.bytes.as_flattened().iter().sum(),
                     detections: state.kernel.findings(slot.index, &recognised).detections.iter().sum(),
                     mining_sessions: recognised.sessions_of(slot.index),
+                    synthetic: false,
                 })
             })
+            .chain(test)
             .collect::<Result<Vec<_>>>()
     });
     match read.await {
@@ -307,6 +335,32 @@ struct DetectionView<'a> {
     coin: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     server_name: Option<&'a str>,
+    /// Of a test alert, which nothing caused: what it says of itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    synthetic: Option<&'static str>,
+}
+
+impl DetectionView<'_> {
+    fn of_test_alert(asked_at: SystemTime) -> Self {
+        Self {
+            at: seconds(asked_at),
+            watchlist: test_alert::NAME,
+            target: test_alert::NAME,
+            signal: test_alert::NAME,
+            role: Role::Miner.name(),
+            local: test_alert::MINER,
+            remote: test_alert::POOL,
+            interface: None,
+            agent: None,
+            coin: None,
+            server_name: None,
+            synthetic: Some(test_alert::MESSAGE),
+        }
+    }
+}
+
+fn seconds(at: SystemTime) -> f64 {
+    at.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
 async fn detections(Extract(shared): Extract<Shared>) -> Response {
@@ -314,6 +368,10 @@ async fn detections(Extract(shared): Extract<Shared>) -> Response {
     let (recognised, watched) = (state.recognised.get(), state.watched.get());
     let (interfaces, boot_at) = (state.interfaces.get(), boot_at());
     let mut views = Vec::new();
+    let test = state.test_alert.get();
+    if test.is_shown(now_ns()) {
+        views.push(DetectionView::of_test_alert(boot_at + Duration::from_nanos(test.asked_ns())));
+    }
     for found in &recognised.recent {
         let slots = found
             .targets
@@ -321,7 +379,7 @@ async fn detections(Extract(shared): Extract<Shared>) -> Response {
             .filter_map(|slot| watched.slots.iter().find(|it| it.index == index_of(slot)));
         let at = boot_at + Duration::from_nanos(found.at_ns);
         views.extend(slots.map(|slot| DetectionView {
-            at: at.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()),
+            at: seconds(at),
             watchlist: &slot.watchlist,
             target: &slot.target,
             signal: found.signal.name(),
@@ -332,6 +390,7 @@ async fn detections(Extract(shared): Extract<Shared>) -> Response {
             agent: found.about.agent.as_deref(),
             coin: found.about.coin.as_deref(),
             server_name: found.server_name.as_deref(),
+            synthetic: None,
         }));
     }
     Json(views).into_response()

@@ -19,6 +19,7 @@ pub mod recognition;
 pub mod replay;
 pub mod selection;
 pub mod state;
+pub mod test_alert;
 pub mod verdict;
 pub mod watchlists;
 pub mod web_config;

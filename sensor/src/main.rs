@@ -71,6 +71,10 @@ fn dispatch(cli: Cli) -> Result<bool> {
             privileges::before_reading()?;
             commands::status::status(config.as_deref(), &args, &mut out)
         }
+        Command::TestAlert => {
+            privileges::before_signalling()?;
+            commands::test_alert::test_alert(config.as_deref(), &mut out).map(|()| true)
+        }
         Command::Detach => {
             log_to_stderr();
             privileges::before_looking_after()?;

@@ -78,6 +78,16 @@ fn lay_down_to(kept: CapabilitySet) -> Result<()> {
     keep(kept)
 }
 
+/// The same for a command that signals a daemon, which may be another user's: that alone it may still do.
+///
+/// # Errors
+/// As [`before_reading`].
+pub fn before_signalling() -> Result<()> {
+    set_no_new_privs(true).context("no_new_privs")?;
+    bound()?;
+    keep(CapabilitySet::KILL)
+}
+
 /// Lays down everything but the three capabilities, and every place to write but the pins and the
 /// directory of an events file. From now on no TCP connection is opened and no port taken.
 ///

@@ -13,6 +13,7 @@ use crate::config::Limits;
 use crate::events;
 use crate::flows::View;
 use crate::recognition::Recognised;
+use crate::test_alert::TestAlert;
 use crate::watchlists::{Sizes, Watchlists};
 use crate::web_config::Web;
 
@@ -26,6 +27,7 @@ pub struct State {
     pub reattached: Shared<u64>,
     pub flows: Shared<View>,
     pub recognised: Shared<Recognised>,
+    pub test_alert: Shared<TestAlert>,
     pub events_dropped: Arc<events::Counts>,
     pub reload: Shared<Reload>,
     /// How HTTP is secured.

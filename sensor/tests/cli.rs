@@ -17,7 +17,7 @@ use made_up::server::Server;
 use sensor::config::Config;
 use sensor::flows::View;
 
-const COMMANDS: [&str; 6] = ["run", "check", "replay", "lists", "status", "detach"];
+const COMMANDS: [&str; 7] = ["run", "check", "replay", "lists", "status", "test-alert", "detach"];
 
 /// What a terminal would obey: an escape sequence that clears it.
 const CLEARS: &str = "a\u{1b}[2J";
@@ -64,7 +64,7 @@ fn the_readme_shows_every_command_and_a_config_that_is_sound() {
 
 #[test]
 fn bad_usage_is_exit_2_with_the_usage_on_stderr() {
-    let table: [&[&str]; 9] = [
+    let table: [&[&str]; 10] = [
         &[],
         &["observe"],
         &["check", "--verbose"],
@@ -72,6 +72,7 @@ fn bad_usage_is_exit_2_with_the_usage_on_stderr() {
         &["check", "--config"],
         &["run", "--listen", "localhost"],
         &["status", "--listen", "9750"],
+        &["test-alert", "now"],
         &["replay"],
         &["replay", "--format", "xml", "x.pcap"],
     ];
@@ -113,6 +114,7 @@ fn what_is_wrong_with_config_or_list_is_one_line_and_exit_1_for_every_command_th
     for (config, expected) in &table[..2] {
         poolwatch(["status", "--config", config]).refuses(expected);
         poolwatch(["detach", "--config", config]).refuses(expected);
+        poolwatch(["test-alert", "--config", config]).refuses(expected);
     }
 }
 

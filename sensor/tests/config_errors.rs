@@ -118,6 +118,8 @@ const WATCHLISTS: &[InConfig] = &[
         "DIR/c.toml:3: watchlist \"dprk\": name: this is the name of a built-in watchlist"),
     ("a reserved name, which would be a target's", "[[watchlist]]\nname = \"unlisted\"\n",
         "DIR/c.toml:2: watchlist \"unlisted\": name: \"unlisted\" is reserved for mining that no list names"),
+    ("the test alert's name", "[[watchlist]]\nname = \"test-alert\"\n",
+        "DIR/c.toml:2: watchlist \"test-alert\": name: \"test-alert\" is reserved for `poolwatch test-alert`"),
     ("an unknown category", "[[watchlist]]\nname = \"a\"\ncategory = \"pools\"\n",
         "DIR/c.toml:3: watchlist \"a\": category: unknown variant `pools`, expected one of `mining`, `sanctioned`, \
          `custom`"),
@@ -157,6 +159,8 @@ const FEEDS: &[InConfig] = &[
          `endpoints`, `domains`"),
     ("a reserved target", "[[watchlist]]\nname = \"a\"\n[[watchlist.feed]]\npath = \"x\"\ntarget = \"unlisted\"\n",
         "DIR/c.toml:5: watchlist \"a\": feed \"unlisted\": target: \"unlisted\" is reserved for mining that no list names"),
+    ("the test alert's target", "[[watchlist]]\nname = \"a\"\n[[watchlist.feed]]\npath = \"x\"\ntarget = \"test-alert\"\n",
+        "DIR/c.toml:5: watchlist \"a\": feed \"test-alert\": target: \"test-alert\" is reserved for `poolwatch test-alert`"),
     ("a target that is no name", "[[watchlist]]\nname = \"a\"\n[[watchlist.feed]]\npath = \"x\"\ntarget = \"a/b\"\n",
         "DIR/c.toml:5: watchlist \"a\": feed \"a/b\": target: \"a/b\" is not a name: 1 to 63 of A-Z, a-z, 0-9, \
          \".\", \"_\", \"-\""),

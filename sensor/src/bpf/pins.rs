@@ -60,7 +60,8 @@ impl Pins {
         match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self { root: root.to_owned(), lock: directory, is_new }),
             Err(Errno::WOULDBLOCK) => {
-                let holder = holder(root).map_or("another daemon".to_owned(), |pid| format!("process {pid}"));
+                let holder = holder(root).ok().flatten();
+                let holder = holder.map_or("another daemon".to_owned(), |pid| format!("process {pid}"));
                 bail!("state.pins: {} is locked by {holder}: one daemon a directory", root.display());
             }
             Err(error) => Err(error).with_context(named),
@@ -248,14 +249,26 @@ fn is_bpffs(path: &Path) -> Result<bool> {
     Ok(found.f_type as u64 & 0xffff_ffff == BPF_FS_MAGIC)
 }
 
-/// The process that holds the lock, from /proc/locks (proc(5)): "1: FLOCK ADVISORY WRITE pid maj:min:inode …".
-fn holder(root: &Path) -> Option<u32> {
-    let inode = fs::metadata(root).ok()?.ino().to_string();
-    BufReader::new(File::open("/proc/locks").ok()?).lines().map_while(Result::ok).find_map(|line| {
-        let mut words = line.split_whitespace().skip(1);
-        let kind = words.next()?;
-        let pid = words.nth(2)?.parse().ok()?;
-        let found = words.next()?.rsplit(':').next()?.to_owned();
-        (kind == "FLOCK" && found == inode).then_some(pid)
-    })
+/// The process that holds the lock, from /proc/locks (proc(5)): "1: FLOCK ADVISORY WRITE pid maj:min:inode …";
+/// `None` where there is no directory, or nobody holds it that can be seen from here.
+///
+/// # Errors
+/// When the directory may not be looked at, or the kernel does not tell its locks.
+pub fn holder(root: &Path) -> std::io::Result<Option<u32>> {
+    let found = match fs::metadata(root) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        found => found?,
+    };
+    let (major, minor) = (rustix::fs::major(found.dev()), rustix::fs::minor(found.dev()));
+    let locked = format!("{major:02x}:{minor:02x}:{}", found.ino());
+    for line in BufReader::new(File::open("/proc/locks")?).lines() {
+        let line = line?;
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if let [_, "FLOCK", _, _, pid, what, ..] = words[..]
+            && what == locked
+        {
+            return Ok(pid.parse().ok());
+        }
+    }
+    Ok(None)
 }

@@ -6,3 +6,4 @@ pub mod lists;
 pub mod replay;
 pub mod run;
 pub mod status;
+pub mod test_alert;

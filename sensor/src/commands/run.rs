@@ -67,6 +67,7 @@ pub async fn run(options: Options) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals")?;
     let mut hangup = signal(SignalKind::hangup()).context("signals")?;
+    let mut test = signal(SignalKind::user_defined1()).context("signals")?;
 
     let mut daemon = Daemon::load(options.config, &config, wanted, lists, web)?;
     let mut changes = interfaces::changes()?;
@@ -100,6 +101,7 @@ pub async fn run(options: Options) -> Result<()> {
                 daemon.reload();
                 service.ready(&daemon.state);
             }
+            _ = test.recv() => daemon.show_test_alert(),
             change = changes.next() => {
                 let Some(change) = change else {
                     // It broke; the next look is at all of them.

@@ -52,7 +52,7 @@ pub fn status(config: Option<&Path>, options: &StatusArgs, out: &mut impl Write)
         let count = |key: &str| target[key].as_u64().unwrap_or_default();
         writeln!(
             out,
-            "{}/{}: {} connections, {} established, {} packets, {} bytes, {} recognised, {} mining now",
+            "{}/{}: {} connections, {} established, {} packets, {} bytes, {} recognised, {} mining now{}",
             text("watchlist"),
             text("target"),
             count("connections"),
@@ -61,6 +61,7 @@ pub fn status(config: Option<&Path>, options: &StatusArgs, out: &mut impl Write)
             count("bytes"),
             count("detections"),
             count("mining_sessions"),
+            if target["synthetic"] == true { " (synthetic: a test alert)" } else { "" },
         )?;
     }
     writeln!(out, "{} targets of which nothing was seen", unseen.len())?;

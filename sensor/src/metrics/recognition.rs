@@ -5,9 +5,11 @@ use anyhow::Result;
 use sensor_ebpf::abi::map;
 
 use super::family::{Family, counter, gauge};
+use crate::clock::now_ns;
 use crate::inspect::Signal;
 use crate::inspect::dns::Outcome;
 use crate::state::State;
+use crate::test_alert::NAME;
 use crate::verdict::{Refusals, Role};
 
 #[allow(clippy::unnecessary_wraps, reason = "collectors may fail; this one cannot")]
@@ -39,6 +41,16 @@ pub(super) fn collect(state: &State) -> Result<Vec<Family>> {
                 answers.count(&[target[0], target[1], ("result", outcome.name())], count);
             }
         }
+    }
+
+    // Its count stays, as a counter's does; the session is over when it is not shown any more.
+    let test = state.test_alert.get();
+    let labels = [("watchlist", NAME), ("target", NAME), ("role", Role::Miner.name())];
+    if test.count > 0 {
+        detections.count(&labels, test.count);
+    }
+    if test.is_shown(now_ns()) {
+        sessions.count(&labels, 1);
     }
 
     let mut signals =

@@ -6,7 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 
 use super::family::{Family, gauge};
+use crate::clock::now_ns;
 use crate::state::State;
+use crate::test_alert::{CATEGORY, CONFIDENCE, NAME};
 
 #[allow(clippy::unnecessary_wraps, reason = "collectors may fail; this one cannot")]
 pub(super) fn collect(state: &State) -> Result<Vec<Family>> {
@@ -22,6 +24,11 @@ pub(super) fn collect(state: &State) -> Result<Vec<Family>> {
             ],
             1.0,
         );
+    }
+    if state.test_alert.get().is_shown(now_ns()) {
+        let labels =
+            [("watchlist", NAME), ("target", NAME), ("category", CATEGORY), ("confidence", CONFIDENCE)];
+        info.add(&labels, 1.0);
     }
 
     let mut indicators = gauge("poolwatch_watchlist_indicators", "Indicators of a watchlist.");

@@ -1,6 +1,6 @@
 //! The binary, run as a user or a script would, and a folder for its config.
 
-#![allow(dead_code, reason = "each test binary uses some of it")]
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::ffi::OsStr;
 use std::fs;

@@ -192,6 +192,7 @@ pub fn state(kernel: impl Kernel + 'static, interfaces: Interfaces, flows: View)
         interfaces: Shared::new(interfaces),
         flows: Shared::new(flows),
         recognised: Shared::default(),
+        test_alert: Shared::default(),
         events_dropped: Arc::default(),
         reattached: Shared::new(31),
         reload: Shared::new(Reload { successful: false, succeeded_at: at(RELOADED_S) }),

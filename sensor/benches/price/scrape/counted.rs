@@ -65,6 +65,7 @@ impl Counted {
             flows: Shared::new(view),
             reattached: Shared::new(0),
             recognised: Shared::default(),
+            test_alert: Shared::default(),
             events_dropped: Arc::default(),
             reload: Shared::new(Reload { successful: true, succeeded_at: SystemTime::now() }),
             web: Shared::default(),
