@@ -1,7 +1,7 @@
 //! The scrape example and the alerts of deploy/, checked with the program that will read them,
 //! promtool: what it accepts, which alerts fire, and what each tells whom it wakes.
 //!
-//! Not here: whether an alert reaches Alertmanager. That takes real servers.
+//! Not here: whether an alert reaches Alertmanager. That takes real servers (`kernel_deployed`).
 
 mod deploy;
 mod tools;
@@ -14,14 +14,20 @@ use std::thread;
 use tempfile::TempDir;
 use tools::{PROMTOOL, Tool, Verdict};
 
-const RULES: [&str; 2] = ["prometheus/poolwatch.rules.yml", "prometheus/poolwatch.trend.rules.yml"];
+const RULES: [&str; 3] = [
+    "prometheus/poolwatch.rules.yml",
+    "prometheus/poolwatch.trend.rules.yml",
+    "prometheus/poolwatch.fleet.rules.yml",
+];
 /// Each with the place of the rules in [`RULES`] that it tries.
-const CASES: [(&str, usize); 3] = [
+const CASES: [(&str, usize); 4] = [
     ("prometheus/poolwatch.rules.test.yml", 0),
     ("prometheus/poolwatch.mining.test.yml", 0),
     ("prometheus/poolwatch.trend.test.yml", 1),
+    ("prometheus/poolwatch.fleet.test.yml", 2),
 ];
-const SCRAPE: &str = "prometheus/scrape.yml";
+/// Each configuration of Prometheus, and how many of [`RULES`] it loads: sums over hosts are for many.
+const SCRAPES: [(&str, usize); 2] = [("prometheus/scrape.yml", 2), ("prometheus/fleet.yml", 3)];
 const RUNBOOK: &str = "docs/runbook.md";
 
 fn utf8(path: &Path) -> &str {
@@ -43,14 +49,16 @@ fn promtool_accepts_the_alert_rules() {
 }
 
 #[test]
-fn promtool_accepts_the_scrape_example_with_its_rules() {
-    PROMTOOL.approve(&["check", "config", "--lint=all", "--lint-fatal", utf8(&deploy::path(SCRAPE))]);
-    let scrape = deploy::text(SCRAPE);
-    for rules in RULES.map(file_name) {
-        assert!(scrape.contains(&format!("- {rules}\n")), "{scrape}");
+fn promtool_accepts_the_scrape_examples_with_their_rules() {
+    for (scrape, loaded) in SCRAPES {
+        PROMTOOL.approve(&["check", "config", "--lint=all", "--lint-fatal", utf8(&deploy::path(scrape))]);
+        let scrape = deploy::text(scrape);
+        for (number, rules) in RULES.map(file_name).into_iter().enumerate() {
+            assert_eq!(scrape.contains(&format!("- {rules}\n")), number < loaded, "{rules}:\n{scrape}");
+        }
+        // The rules on the sensor itself select by it.
+        assert!(scrape.contains("job_name: poolwatch\n"), "{scrape}");
     }
-    // The rules on the sensor itself select by it.
-    assert!(scrape.contains("job_name: poolwatch\n"), "{scrape}");
 }
 
 #[test]
@@ -64,8 +72,12 @@ fn file_name(path: &str) -> &str {
     Path::new(path).file_name().and_then(|name| name.to_str()).expect("a file's name")
 }
 
-/// Those of the cases that ask for one of the alerts, as a file of their own; `None`: no case does.
+/// Those of the cases that ask for one of the alerts, as a file of their own; `None`: no case does. Where
+/// there is no alert, all of them: they ask for what is recorded.
 fn cases_about(cases: &str, alerts: &[&str]) -> Option<String> {
+    if alerts.is_empty() {
+        return Some(cases.to_owned());
+    }
     let mut cases = cases.split_inclusive('\n').fold(vec![String::new()], |mut cases, line| {
         if line.starts_with("  - name: ") {
             cases.push(String::new());
@@ -191,6 +203,25 @@ const RULE_FAULTS: &[(&str, &str, &str)] = &[
     ("complains of a target that says too much", r#"reason=~"slow|output""#, r#"reason=~"slow|output|rate""#),
     ("misses a slow reader", r#"reason=~"slow|output""#, r#"reason="output""#),
     ("takes a reload that went well for one that failed", "reload_successful == 0", "reload_successful == 1"),
+    ("counts a sensor that is down as up", r#"sum by (job) (up{job="poolwatch"})"#, r#"count by (job) (up{job="poolwatch"})"#),
+    ("counts as known what is up", r#"count by (job) (up{job="poolwatch"})"#, r#"count by (job) (up{job="poolwatch"} == 1)"#),
+    ("counts other jobs", r#"sum by (job) (up{job="poolwatch"})"#, "sum by (job) (up)"),
+    ("counts a host once a pool", "sum by (job, instance) (poolwatch_mining_sessions", "sum by (job, instance, target) (poolwatch_mining_sessions"),
+    ("counts who serves miners as one", r#"poolwatch_mining_sessions{role="miner", watchlist!="test-alert"}"#, r#"poolwatch_mining_sessions{watchlist!="test-alert"}"#),
+    ("takes a test for mining", r#"poolwatch_mining_sessions{role="miner", watchlist!="test-alert"}"#, r#"poolwatch_mining_sessions{role="miner"}"#),
+    ("sums up tests", r#"(poolwatch_mining_sessions{watchlist!="test-alert"})"#, "(poolwatch_mining_sessions)"),
+    ("counts tests as detections", r#"poolwatch_detections_total{watchlist!="test-alert"}"#, "poolwatch_detections_total"),
+    ("has holes where nobody mines", "          or 0 * job:up:count\n", ""),
+    ("counts connections as hosts", "count by (job, watchlist, target) (\n            sum by (job, instance", "sum by (job, watchlist, target) (\n            sum by (job, instance"),
+    ("counts hosts that others reached", r#"poolwatch_flows{initiator="local", established="true"}
+            ) > 0"#, r#"poolwatch_flows{established="true"}
+            ) > 0"#),
+    ("mixes up who connected", "sum by (job, watchlist, target, initiator) (rate", "sum by (job, watchlist, target) (rate"),
+    ("takes attempts for connections", "rate(poolwatch_connections_established_total[5m])", "rate(poolwatch_connections_total[5m])"),
+    ("mixes up directions", "sum by (job, watchlist, target, direction) (rate", "sum by (job, watchlist, target) (rate"),
+    ("hides which kind is dropped", "sum by (job, kind, reason)", "sum by (job, reason)"),
+    ("hides why events are dropped", "sum by (job, reason) (rate(poolwatch_events", "sum by (job) (rate(poolwatch_events"),
+    ("takes the worst host for all", "sum by (job) (rate(poolwatch_flows_evicted", "max by (job) (rate(poolwatch_flows_evicted"),
     ("takes feeds for built in", "> 14 * 86400", "> 400 * 86400"),
     ("takes what is built in for feeds", "> 400 * 86400", "> 500 * 86400"),
 ];
