@@ -1,5 +1,9 @@
 //! The files that deploy/ ships.
 
+#![allow(dead_code, reason = "each test binary reads some of them")]
+
+pub mod dashboard;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
