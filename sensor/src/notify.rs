@@ -1,4 +1,4 @@
-//! Tells the service manager how the daemon stands, by systemd's protocol (sd_notify(3)): that it is
+//! Tells the service manager how the daemon stands, by systemd's protocol (`sd_notify(3)`): that it is
 //! ready, reloads or stops, that its event loop still turns, and in a line what it watches and who mines.
 //!
 //! Where no manager listens, nothing is sent. That nobody takes what is said is no reason to stop.

@@ -64,12 +64,12 @@ pub fn before_reading() -> Result<()> {
 }
 
 /// The same for who looks after a daemon that runs as a user of its own, and whose pins are closed to
-/// others: root may still go there.
+/// others: root may still go there, and remove what is that user's (the root of a bpffs is sticky).
 ///
 /// # Errors
 /// As [`before_reading`].
 pub fn before_looking_after() -> Result<()> {
-    lay_down_to(needed().union(TO_START).union(CapabilitySet::DAC_OVERRIDE))
+    lay_down_to(needed().union(TO_START).union(CapabilitySet::DAC_OVERRIDE).union(CapabilitySet::FOWNER))
 }
 
 fn lay_down_to(kept: CapabilitySet) -> Result<()> {
@@ -78,14 +78,13 @@ fn lay_down_to(kept: CapabilitySet) -> Result<()> {
     keep(kept)
 }
 
-/// The same for a command that signals a daemon, which may be another user's: that alone it may still do.
+/// The same for a command that signals a daemon, which may be another user's and have its pins closed to
+/// others: to find it and to signal it is all that it may still do.
 ///
 /// # Errors
 /// As [`before_reading`].
 pub fn before_signalling() -> Result<()> {
-    set_no_new_privs(true).context("no_new_privs")?;
-    bound()?;
-    keep(CapabilitySet::KILL)
+    lay_down_to(CapabilitySet::KILL.union(CapabilitySet::DAC_READ_SEARCH))
 }
 
 /// Lays down everything but the three capabilities, and every place to write but the pins and the

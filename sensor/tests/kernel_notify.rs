@@ -1,5 +1,5 @@
 //! What a service manager is told, by one that listens in place of systemd: a datagram socket of the test's own
-//! (sd_notify(3)).
+//! (`sd_notify(3)`).
 //!
 //! Not here: what systemd makes of it. `cargo xtask test-deploy` boots one.
 

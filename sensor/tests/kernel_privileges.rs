@@ -130,7 +130,8 @@ fn as_a_user_of_its_own_with_three_ambient_capabilities_it_lives_a_whole_life() 
     // root may not either, and it matters, the daemon says so.
     let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
     let (near, _far) = Namespace::pair();
-    let bpffs = Bpffs::mount(USER, 0o700);
+    // As the kernel makes its root (bpf_fill_super in kernel/bpf/inode.c): sticky.
+    let bpffs = Bpffs::mount(USER, 0o1700);
     // Where the user may execute it.
     let binary = bpffs.beside("poolwatch");
     fs::copy(BINARY, &binary).expect("a copy");

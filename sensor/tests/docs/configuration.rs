@@ -159,12 +159,6 @@ fn effect(key: &str, values: &[(String, bool)], default: Option<&Value>) -> Opti
     let is_other = |value: &&(String, bool)| value.1 && value_of(&value.0).as_ref() != default;
     let after = match values.iter().find(is_other) {
         Some((value, _)) => parse(&with(key, value)).ok()?,
-        // Refused in a file as long as it is not supported.
-        None if key == "http.web_config" => {
-            let mut after = before.clone();
-            after.http.web_config = "/a".into();
-            after
-        }
         None => return None,
     };
     Some(if before.read_at_start(&after).is_empty() { RELOAD } else { START })

@@ -15,7 +15,6 @@ pub struct Tool {
 
 pub const CURL: Tool = Tool { name: "curl", package: "curl" };
 pub const OPENSSL: Tool = Tool { name: "openssl", package: "openssl" };
-pub const PROMETHEUS: Tool = Tool { name: "prometheus", package: "prometheus" };
 pub const PROMTOOL: Tool = Tool { name: "promtool", package: "prometheus" };
 pub const PROMETHEUS: Tool = Tool { name: "prometheus", package: "prometheus" };
 pub const ALERTMANAGER: Tool = Tool { name: "prometheus-alertmanager", package: "prometheus-alertmanager" };

@@ -87,10 +87,15 @@ for page in poolwatch poolwatch-run poolwatch-status; do
     man -w "$page" >/dev/null || fail "no man page $page"
 done
 [ -s /usr/share/bash-completion/completions/poolwatch ] || fail "no completions"
-for file in docs/runbook.md prometheus/poolwatch.rules.yml; do
+for file in docs/runbook.md prometheus/poolwatch.rules.yml grafana/poolwatch.json; do
     [ -s "/usr/share/poolwatch/$file" ] || fail "no $file"
 done
-say "man pages, completions, rules and runbook are there"
+say "man pages, completions, rules, dashboard and runbook are there"
+
+poolwatch test-alert >/dev/null || fail "no test alert"
+[ "$(value 'poolwatch_mining_sessions{watchlist="test-alert",target="test-alert",role="miner"}')" = 1 ] ||
+    fail "the test alert is not shown"
+say "poolwatch test-alert shows one session"
 
 attempt 10
 counted
@@ -146,7 +151,8 @@ counted
 say "stopped, 5 attempts, started: $sent counted"
 
 [ "$(programs)" -ge 2 ] || fail "no programs while it runs: bpftool says $(programs)"
-apt-get purge -y -qq poolwatch </dev/null
+apt-get purge -y -qq poolwatch </dev/null >/tmp/purge.log 2>&1 || fail "purge: $(cat /tmp/purge.log)"
+if grep -i -e error -e 'poolwatch: ' -e 'not permitted' /tmp/purge.log; then fail "purge complains"; fi
 [ "$(programs)" -eq 0 ] || fail "$(programs) programs are left"
 left=$(find / -xdev -name '*poolwatch*' ! -path '/deploy/*' ! -path '/proc/*' ! -path '/sys/*')
 [ -z "$left" ] || fail "left: $left"

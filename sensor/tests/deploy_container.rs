@@ -1,0 +1,99 @@
+//! The Dockerfile and the Kubernetes manifest of deploy/, held against what the unit grants, what the daemon
+//! serves and what the config accepts.
+//!
+//! Not here: whether a cluster takes the manifest.
+
+mod deploy;
+
+use sensor::cli::{Cli, Command};
+use sensor::config::Config;
+use serde_json::Value;
+
+use clap::Parser as _;
+
+const UNIT: &str = "systemd/poolwatch.service";
+const MANIFEST: &str = "kubernetes/poolwatch.yaml";
+const DOCKERFILE: &str = "container/Dockerfile";
+
+/// The documents of the manifest, by their kind.
+fn object(kind: &str) -> Value {
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple(&deploy::text(MANIFEST)).unwrap_or_else(|error| panic!("{error}"));
+    let mut of_kind = documents.into_iter().filter(|document| document["kind"] == kind);
+    let found = of_kind.next().unwrap_or_else(|| panic!("no {kind}"));
+    assert!(of_kind.next().is_none(), "more than one {kind}");
+    found
+}
+
+fn container() -> Value {
+    object("DaemonSet")["spec"]["template"]["spec"]["containers"][0].take()
+}
+
+/// As Docker and Kubernetes name them, without `CAP_`.
+fn capabilities_of_the_unit() -> Vec<String> {
+    let unit = deploy::text(UNIT);
+    let line = unit.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).expect("a set");
+    line.split(' ').map(|name| name.trim_start_matches("CAP_").to_owned()).collect()
+}
+
+#[test]
+fn a_pod_has_the_capabilities_of_the_unit_and_no_other() {
+    let security = &container()["securityContext"];
+    assert_eq!(security["capabilities"]["drop"], serde_json::json!(["ALL"]));
+    let added: Vec<String> =
+        serde_json::from_value(security["capabilities"]["add"].clone()).expect("a list of names");
+    assert_eq!(added, capabilities_of_the_unit());
+    assert_eq!(security["readOnlyRootFilesystem"], true);
+    assert_eq!(security["allowPrivilegeEscalation"], false);
+    assert_ne!(security["privileged"], true);
+}
+
+#[test]
+fn the_example_of_docker_adds_the_same_capabilities() {
+    let text = deploy::text(DOCKERFILE);
+    let mut added: Vec<&str> =
+        text.split("--cap-add ").skip(1).filter_map(|rest| rest.split_whitespace().next()).collect();
+    added.sort_unstable();
+    let mut wanted = capabilities_of_the_unit();
+    wanted.sort();
+    assert_eq!(added, wanted);
+    assert!(text.contains("--cap-drop ALL"));
+}
+
+#[test]
+fn a_pod_sees_the_nodes_interfaces_and_its_bpffs_where_the_config_has_the_pins() {
+    let pod = &object("DaemonSet")["spec"]["template"]["spec"];
+    assert_eq!(pod["hostNetwork"], true);
+    let mounted = container()["volumeMounts"][0]["mountPath"].as_str().expect("a path").to_owned();
+    assert_eq!(pod["volumes"][0]["hostPath"]["path"], mounted.as_str());
+    assert!(config().state.pins.starts_with(&mounted), "{mounted}");
+}
+
+/// What the pods are configured with.
+fn config() -> Config {
+    let text = object("ConfigMap")["data"]["poolwatch.toml"].as_str().expect("a config").to_owned();
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let path = directory.path().join("poolwatch.toml");
+    std::fs::write(&path, text).expect("a config");
+    Config::load(Some(&path)).unwrap_or_else(|error| panic!("{error:#}"))
+}
+
+#[test]
+fn probes_and_port_are_those_that_the_daemon_serves() {
+    let container = container();
+    assert_eq!(container["ports"][0]["containerPort"], config().http.listen.port());
+    for (probe, path) in [("readinessProbe", "/readyz"), ("livenessProbe", "/healthz")] {
+        assert_eq!(container[probe]["httpGet"]["path"], path);
+        assert_eq!(container[probe]["httpGet"]["port"], container["ports"][0]["name"]);
+    }
+}
+
+#[test]
+fn what_container_and_pod_start_is_a_command_line_of_ours() {
+    let arguments: Vec<String> = serde_json::from_value(container()["args"].clone()).expect("a list");
+    let line = std::iter::once("poolwatch".to_owned()).chain(arguments);
+    assert!(matches!(Cli::try_parse_from(line).expect("a command line").command, Command::Run(_)));
+    assert!(deploy::text(DOCKERFILE).contains("\nCMD [\"run\"]\n"));
+    let version = format!("poolwatch:{}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(container()["image"], version.as_str());
+}
