@@ -300,13 +300,13 @@ impl Daemon {
     }
 
     fn warn_of_stacked(&mut self, selected: &[&Interface]) {
-        for (upper, lower) in stacked(selected) {
-            let pair = (upper.to_owned(), lower.to_owned());
+        for (part, whole) in stacked(selected) {
+            let pair = (part.to_owned(), whole.to_owned());
             if !self.warned_of.contains(&pair) {
                 tracing::warn!(
-                    upper,
-                    lower,
-                    "one interface lies above the other: each counts the same packet"
+                    interface = part,
+                    part_of = whole,
+                    "both are watched: each counts the same packet"
                 );
                 self.warned_of.push(pair);
             }

@@ -57,14 +57,14 @@ pub fn absent<'a>(wanted: &'a [Wanted], present: &[Interface]) -> Vec<&'a str> {
         .collect()
 }
 
-/// Pairs of selected interfaces of which one lies above the other (bridge and port, VLAN and
-/// parent): each of them counts the same packet.
+/// Pairs of selected interfaces of which the first is a part of the second (a port of its bridge, a VLAN
+/// of its parent): each of them counts the same packet.
 pub fn stacked<'a>(selected: &[&'a Interface]) -> Vec<(&'a str, &'a str)> {
     let mut pairs = Vec::new();
-    for upper in selected {
-        for lower in selected {
-            if upper.above == Some(lower.index) {
-                pairs.push((upper.name.as_str(), lower.name.as_str()));
+    for part in selected {
+        for whole in selected {
+            if part.part_of == Some(whole.index) {
+                pairs.push((part.name.as_str(), whole.name.as_str()));
             }
         }
     }
@@ -83,7 +83,7 @@ mod tests {
             framing: Framing::Ethernet,
             is_up: true,
             has_default_route,
-            above: None,
+            part_of: None,
         }
     }
 
@@ -119,11 +119,11 @@ mod tests {
     }
 
     #[test]
-    fn an_interface_above_another_is_noticed_when_both_are_selected() {
-        let (lower, mut upper) = (interface(2, "eth0", true), interface(3, "eth0.7", false));
-        upper.above = Some(2);
-        assert_eq!(stacked(&[&lower, &upper]), [("eth0.7", "eth0")]);
-        assert_eq!(stacked(&[&upper]), []);
+    fn an_interface_that_is_a_part_of_another_is_noticed_when_both_are_selected() {
+        let (whole, mut part) = (interface(2, "eth0", true), interface(3, "eth0.7", false));
+        part.part_of = Some(2);
+        assert_eq!(stacked(&[&whole, &part]), [("eth0.7", "eth0")]);
+        assert_eq!(stacked(&[&part]), []);
     }
 
     #[test]

@@ -58,21 +58,6 @@ pub(crate) struct Arguments {
     current: bool,
 }
 
-/// What the tests' traffic needs, by the names of `lsmod`.
-const MODULES: &[&str] = &[
-    "crc32c_generic",
-    "veth",
-    "tun",
-    "dummy",
-    "8021q",
-    "bridge",
-    "sch_ingress",
-    "cls_bpf",
-    "nf_tables",
-    "nft_counter",
-    "nft_objref",
-];
-
 /// The kernels of a short run.
 const QUICK_KERNELS: &[&str] = &["5.10", "6.12"];
 
@@ -260,7 +245,7 @@ fn in_guest(
 ) -> Result<Column> {
     let name = series.name;
     let kernel = archive::fetch(series, current)?;
-    let modules = modules::wanted(&kernel.modules()?, MODULES)?;
+    let modules = modules::wanted(&kernel.modules()?, modules::OF_TESTS)?;
     let own = Staged::new(place.join(format!("{name}.root")))?;
     for module in &modules {
         own.write(&initramfs::module_path(module), &module.bytes, 0o644)?;

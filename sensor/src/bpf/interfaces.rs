@@ -48,7 +48,7 @@ pub struct Interface {
     /// An IPv4 or IPv6 default route of the main table leaves through it.
     pub has_default_route: bool,
     /// Index of the interface that it is a part or a port of: a VLAN's parent, a port's bridge.
-    pub above: Option<u32>,
+    pub part_of: Option<u32>,
 }
 
 /// A connection to the kernel's routing netlink, in the namespace of the thread that opened it.
@@ -87,7 +87,7 @@ impl Netlink {
                 is_up: link.header.flags.contains(LinkFlags::Up),
                 has_default_route: routed.contains(&link.header.index),
                 // A parent in another namespace (a container's veth) has an index of that one.
-                above: controller.or(parent.filter(|_| !parent_is_elsewhere)).filter(|index| *index != 0),
+                part_of: controller.or(parent.filter(|_| !parent_is_elsewhere)).filter(|index| *index != 0),
             });
         }
         interfaces.sort_by_key(|interface| interface.index);

@@ -15,6 +15,21 @@ use anyhow::{Context as _, Result};
 
 use crate::cargo;
 
+/// What the tests' traffic needs, by the names of `lsmod`.
+pub(crate) const OF_TESTS: &[&str] = &[
+    "crc32c_generic",
+    "veth",
+    "tun",
+    "dummy",
+    "8021q",
+    "bridge",
+    "sch_ingress",
+    "cls_bpf",
+    "nf_tables",
+    "nft_counter",
+    "nft_objref",
+];
+
 /// A module, uncompressed.
 pub(crate) struct Module {
     pub(crate) name: String,
