@@ -116,6 +116,37 @@ fn pack(target: &str, version: Option<&str>, place: &Path) -> Result<PathBuf> {
 mod tests {
     use super::*;
 
+    /// Sources of what is packed beside the binary and what is staged.
+    fn shipped(manifest: &str) -> Vec<&str> {
+        let sources =
+            manifest.lines().filter_map(|line| line.trim().strip_prefix("[\"../")?.split('"').next());
+        sources.filter(|source| !source.starts_with("target/")).collect()
+    }
+
+    #[test]
+    fn everything_that_is_packed_is_there_and_everything_in_deploy_is_packed_or_known_not_to_be() {
+        /// Other ways to install, and what is staged.
+        const ELSEWHERE: [&str; 3] = ["deploy/container", "deploy/kubernetes", "deploy/poolwatch.toml"];
+        let manifest = fs::read_to_string(cargo::root().join("sensor/Cargo.toml")).unwrap();
+        let mut directories: Vec<PathBuf> = vec!["deploy/debian".into()];
+        for source in shipped(&manifest) {
+            let (directory, pattern) = source.rsplit_once('/').unwrap();
+            let place = cargo::root().join(directory);
+            let ending = pattern.trim_start_matches('*');
+            let names = fs::read_dir(&place).unwrap_or_else(|error| panic!("{directory}: {error}"));
+            let found =
+                names.filter(|name| name.as_ref().unwrap().file_name().to_string_lossy().ends_with(ending));
+            assert!(found.count() > 0, "{source}: there is none");
+            directories.push(directory.into());
+        }
+        for entry in fs::read_dir(cargo::root().join("deploy")).unwrap() {
+            let path = Path::new("deploy").join(entry.unwrap().file_name());
+            let is_known =
+                ELSEWHERE.iter().any(|known| Path::new(known) == path) || directories.contains(&path);
+            assert!(is_known, "{} is not packed", path.display());
+        }
+    }
+
     #[test]
     fn each_architecture_is_told_its_compiler_and_a_foreign_one_its_linker() {
         let variables = toolchain(Arch::Arm64);
