@@ -120,6 +120,29 @@ await 20 has_office
 counted
 say "a broken config is refused before the daemon hears of it; a whole one is reloaded"
 
+# The password is "secret".
+cat >/etc/poolwatch/web.yml <<'EOF'
+basic_auth_users:
+  prometheus: $2y$06$MtK7lfG6t/4j3jecptHcHu1Nu3Cr8r2Vmik.l82XTzqVP4RNXEWgS
+EOF
+chmod 600 /etc/poolwatch/web.yml
+cp /etc/poolwatch/poolwatch.toml /tmp/open.toml
+sed -i 's/^web_config = ""/web_config = "web.yml"/' /etc/poolwatch/poolwatch.toml
+if systemctl reload poolwatch.service 2>/dev/null; then fail "a web config that its user may not read was taken"; fi
+chgrp poolwatch /etc/poolwatch/web.yml
+chmod 640 /etc/poolwatch/web.yml
+systemctl reload poolwatch.service
+asks() { [ "$(curl -s -o /dev/null -w '%{http_code}' --max-time 5 "$URL/metrics")" = 401 ]; }
+await 20 asks
+curl -fsS -o /dev/null --max-time 20 -u prometheus:secret "$URL/metrics" || fail "the right password is refused"
+echo secret >/tmp/password
+poolwatch status --username prometheus --password-file /tmp/password >/dev/null || fail "status cannot ask"
+cp /tmp/open.toml /etc/poolwatch/poolwatch.toml
+systemctl reload poolwatch.service
+rm /etc/poolwatch/web.yml
+await 20 answers metrics
+say "a web config that the service may not read is refused; one that it may asks for the password"
+
 pid=$(main_pid)
 kill -STOP "$pid"
 attempt 5
