@@ -43,6 +43,7 @@ pub(crate) enum Driver {
 
 struct Tool {
     name: &'static str,
+    /// And what it is of no use without, after a blank.
     package: &'static str,
     way: Way,
     drivers: &'static [Driver],
@@ -102,7 +103,7 @@ const TOOLS: &[Tool] = &[
     tool("debootstrap",     "debootstrap",      Way::Install, &[Driver::Deploying], "makes a Debian"),
     tool("mke2fs",          "e2fsprogs",        Way::Install, &[Driver::Deploying], "makes its disk"),
     tool("musl-gcc",        "musl-tools",       Way::Install, &[Driver::Packaging], "compiles what is linked statically"),
-    tool("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu", Way::Install, &[Driver::PackagingArm64], "the same for arm64"),
+    tool("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu libc6-dev-arm64-cross", Way::Install, &[Driver::PackagingArm64], "the same for arm64"),
 ];
 
 /// They bring 160 MiB of libraries, and hold captures against other programs, which takes no other kernel.
@@ -151,7 +152,7 @@ fn install(missing: &[&Tool]) {
     if may_install && !packages.is_empty() {
         eprintln!("setup: installing {} …", packages.join(", "));
         let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
-        arguments.extend(&packages);
+        arguments.extend(packages.iter().flat_map(|packages| packages.split(' ')));
         report(apt_get(&arguments), "apt-get did not install everything");
     }
     for tool in missing.iter().filter(|tool| tool.way == Way::Unpack) {
