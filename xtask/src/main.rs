@@ -73,7 +73,7 @@ enum Verb {
     Package(package::Arguments),
     /// Install, kill, reload, upgrade and purge the package on a Debian that is booted for it; asks for root
     #[command(
-        after_help = "Examples:\n  cargo xtask test-deploy                 Debian 12 with its kernel, in QEMU\n  cargo xtask test-deploy --release bullseye,bookworm,trixie"
+        after_help = "Examples:\n  cargo xtask test-deploy                 Debian 12 with its kernel, in QEMU\n  cargo xtask test-deploy --release bullseye,bookworm,trixie\n  cargo xtask test-deploy --container     on the running kernel, in a minute and a half"
     )]
     TestDeploy(deploy::Arguments),
     /// Put faults into the classifier, one at a time, and see tests turn red

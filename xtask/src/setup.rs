@@ -71,10 +71,10 @@ pub(crate) fn for_packaging(arch: Arch) -> Result<()> {
     install("cargo-deb", CARGO_DEB_VERSION, "about two minutes")
 }
 
-/// What boots a Debian with the package on it.
-pub(crate) fn for_deploying() -> Result<()> {
+/// What boots a Debian with the package on it, in QEMU or in a container.
+pub(crate) fn for_deploying(container: bool) -> Result<()> {
     for_packaging(Arch::Amd64)?;
-    system_tools::require(&[Driver::Guests, Driver::Deploying])
+    system_tools::require(&[Driver::Deploying, if container { Driver::Container } else { Driver::Guests }])
 }
 
 /// The standard library for another target than this machine's.

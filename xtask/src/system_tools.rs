@@ -39,6 +39,8 @@ pub(crate) enum Driver {
     PackagingArm64,
     /// What makes a Debian to install on.
     Deploying,
+    /// What boots it on the running kernel.
+    Container,
 }
 
 struct Tool {
@@ -101,6 +103,7 @@ const TOOLS: &[Tool] = &[
     tool("busybox",         "busybox-static",   Way::Install, GUESTS, "is its shell"),
     tool("dpkg",            "dpkg",             Way::Install, GUESTS, "unpacks kernel packages"),
     tool("debootstrap",     "debootstrap",      Way::Install, &[Driver::Deploying], "makes a Debian"),
+    tool("systemd-nspawn",  "systemd-container", Way::Install, &[Driver::Container], "boots it on the running kernel"),
     tool("mke2fs",          "e2fsprogs",        Way::Install, &[Driver::Deploying], "makes its disk"),
     tool("musl-gcc",        "musl-tools",       Way::Install, &[Driver::Packaging], "compiles what is linked statically"),
     tool("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu libc6-dev-arm64-cross", Way::Install, &[Driver::PackagingArm64], "the same for arm64"),
