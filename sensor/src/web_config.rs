@@ -63,19 +63,18 @@ impl Web {
     pub fn read(path: &Path) -> Result<Self> {
         let (place, written) = (Place { path }, Written::parse(path, &read_small(path)?)?);
         let mut notes = Vec::new();
-        let tls = match &written.tls_server_config {
-            Some(tls) if tls.value.says_anything() => {
-                Some(tls::server_config(&place, &tls.value, tls.defined.line(), &mut notes)?)
-            }
-            _ => None,
-        };
-        let http = written.http_server_config.unwrap_or_default();
+        let tls = written.tls_server_config.as_ref();
+        let tls = tls
+            .map(|tls| tls::server_config(&place, &tls.value, tls.defined.line(), &mut notes))
+            .transpose()?;
+        let http = written.http_server_config.map(|http| http.value).unwrap_or_default();
         if http.http2 == Some(true) {
             notes.push(format!("{place}: http_server_config.http2: answers are HTTP/1.1 all the same"));
         }
         let headers = headers::headers(&place, http.headers.unwrap_or_default())?;
-        let users = Users::new(&place, written.basic_auth_users.unwrap_or_default())?;
-        let rate = written.rate_limit.map(|limit| Rate::new(&place, &limit)).transpose()?.flatten();
+        let users =
+            Users::new(&place, written.basic_auth_users.map(|users| users.value).unwrap_or_default())?;
+        let rate = written.rate_limit.map(|limit| Rate::new(&place, &limit.value)).transpose()?.flatten();
         if tls.is_none() && users.is_empty() {
             notes.push(format!("{place}: neither TLS nor passwords: whoever reaches the port is answered"));
         } else if tls.is_none() {
@@ -91,6 +90,18 @@ impl Web {
             (false, false) => "passwords",
             (true, true) => "TLS",
             (true, false) => "TLS and passwords",
+        }
+    }
+
+    /// Lacks it TLS or passwords that the other has?
+    pub fn is_weaker_than(&self, other: &Self) -> bool {
+        self.tls.is_none() && other.tls.is_some() || self.users.is_empty() && !other.users.is_empty()
+    }
+
+    /// Its notes, to the log.
+    pub fn report(&self) {
+        for note in &self.notes {
+            tracing::info!("{note}");
         }
     }
 }
@@ -119,7 +130,7 @@ pub fn has_tls(config: &Config) -> Result<bool> {
         return Ok(false);
     }
     let written = written(path).map_err(|error| of_config(config, &error))?;
-    Ok(written.tls_server_config.is_some_and(|tls| tls.value.says_anything()))
+    Ok(written.tls_server_config.is_some())
 }
 
 fn written(path: &Path) -> Result<Written> {

@@ -18,6 +18,8 @@ use support::daemon::Daemon;
 use support::namespace::Namespace;
 use support::patience;
 
+/// A web config that secures nothing.
+const HEADERS_ALONE: &str = "http_server_config:\n  headers:\n    X-Frame-Options: deny\n";
 const SUCCESSFUL: &str = "poolwatch_config_last_reload_successful";
 
 /// The certificate that the daemon shows, and its answer.
@@ -76,7 +78,7 @@ fn is_successful(answer: &str, expected: u8) -> bool {
 fn a_web_config_or_certificate_that_changes_is_taken_over_and_a_broken_one_is_not() {
     let (near, _far) = Namespace::pair();
     let files = Files::new();
-    let web = files.write("web.yml", "{}\n");
+    let web = files.write("web.yml", HEADERS_ALONE);
     let daemon = Daemon::start(&near, &format!("[http]\nweb_config = \"{}\"\n", web.display()));
     daemon.wait_for("a good start", |metrics| metrics.sum(SUCCESSFUL, &[]) == 1);
 
@@ -113,4 +115,20 @@ fn a_web_config_or_certificate_that_changes_is_taken_over_and_a_broken_one_is_no
         "{}",
         daemon.log()
     );
+
+    // Emptied, as by a redirection that went wrong: nobody comes in who did not before.
+    files.write("web.yml", "");
+    daemon.signal(Signal::HUP);
+    let shown = wait_for("a failed reload", &daemon, &near, &files, |_, answer| is_successful(answer, 0));
+    assert_eq!(shown, second);
+    assert!(daemon.get("/metrics").is_none_or(|(code, _)| code != 200), "nobody without TLS");
+    assert!(daemon.log().contains("web.yml: it says nothing"), "{}", daemon.log());
+
+    // Taken away on purpose, TLS goes, and the log tells.
+    files.write("web.yml", HEADERS_ALONE);
+    daemon.signal(Signal::HUP);
+    daemon.wait_for("a good reload", |metrics| metrics.sum(SUCCESSFUL, &[]) == 1);
+    for told in ["HTTP was secured by TLS, and is by nothing from here on", "neither TLS nor passwords"] {
+        assert!(daemon.log().contains(told), "{told}\n{}", daemon.log());
+    }
 }

@@ -81,9 +81,7 @@ pub async fn run(options: Options) -> Result<()> {
     let (stop, stopped) = watch::channel(false);
     let server = tokio::spawn(http::serve(listener, Arc::clone(&daemon.state), stopped));
     let web = daemon.state.web.get();
-    for note in &web.notes {
-        tracing::info!("{note}");
-    }
+    web.report();
     tracing::info!(address = %listen, secured_by = web.secured_by(), "serving /metrics");
     let mut service = Service::default();
     service.ready(&daemon.state);

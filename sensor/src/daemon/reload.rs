@@ -29,6 +29,14 @@ impl Daemon {
         match read {
             Ok((watched, web)) => {
                 tracing::info!(targets = watched.slots.len(), secured_by = web.secured_by(), "reloaded");
+                web.report();
+                let before = self.state.web.get();
+                if web.is_weaker_than(&before) {
+                    let (before, now) = (before.secured_by(), web.secured_by());
+                    tracing::warn!(
+                        "http.web_config: HTTP was secured by {before}, and is by {now} from here on"
+                    );
+                }
                 self.show_carried();
                 self.state.watched.set(watched);
                 self.state.web.set(web);

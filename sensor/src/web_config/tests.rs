@@ -105,6 +105,8 @@ const OTHERS: &[Case] = &[
     ("a hash by another bcrypt", "basic_auth_users:\n  a: $2x$04$kywnDqAArsEtTANTwz19uuVOom3ZrMCeIG/9yixzVyLNYmNWK2X2u\n",
         "DIR/web.yml:2: basic_auth_users.a: $2x$ marks a hash by a faulty bcrypt, which is not imitated; \
          htpasswd -nBC 10 \"\" | tr -d ':\\n' makes one"),
+    ("a user without a name", "basic_auth_users:\n  \"\": HASH\n",
+        "DIR/web.yml:2: basic_auth_users.: a user has a name"),
     ("a name that no request can hold", "basic_auth_users:\n  \"a:b\": HASH\n",
         "DIR/web.yml:2: basic_auth_users.a:b: a name cannot hold \":\", which ends it in the request (RFC 7617)"),
 ];
@@ -177,18 +179,38 @@ fn what_is_asked_of_clients_must_fit_together() {
 }
 
 #[test]
-fn what_says_nothing_secures_nothing_and_is_noted() {
-    for text in [
-        "",
-        "# nothing\n",
-        "{}\n",
-        "tls_server_config:\nbasic_auth_users:\nrate_limit:\n",
-        "tls_server_config: {}\n",
-    ] {
-        let web = read(text).expect(text);
-        assert_eq!(web.secured_by(), "nothing", "{text}");
-        assert!(web.notes[0].contains("neither TLS nor passwords"), "{:?}", web.notes);
+fn what_says_nothing_is_refused_so_that_an_emptied_file_opens_nothing() {
+    const USERS: &str = "basic_auth_users:\n  a: HASH\n";
+    for text in ["", "\n", "# all of it commented out\n", "{}\n", "null\n"] {
+        let error = read(text).err().unwrap_or_else(|| panic!("{text:?}: no fault was found")).to_string();
+        assert!(error.starts_with("DIR/web.yml: it says nothing, and a file"), "{text:?}: {error}");
     }
+    for (section, line) in [
+        ("tls_server_config:\n", "3: tls_server_config"),
+        ("tls_server_config: {}\n", "3: tls_server_config"),
+        ("tls_server_config: null\n", "3: tls_server_config"),
+        ("tls_server_config:\n  cert_file: \"\"\n  key_file:\n", "4: tls_server_config"),
+        ("http_server_config:\n  headers: {}\n", "4: http_server_config"),
+        ("rate_limit: ~\n", "3: rate_limit"),
+        ("rate_limit:\n  burst: 5\n", "4: rate_limit"),
+    ] {
+        let text = format!("{USERS}{section}");
+        let error = read(&text).err().unwrap_or_else(|| panic!("{text}: no fault was found")).to_string();
+        let expected = format!("DIR/web.yml:{line}: it says nothing; leave it out if that is meant");
+        assert_eq!(error, expected, "{text}");
+    }
+    for users in ["basic_auth_users:\n", "basic_auth_users: {}\n", "basic_auth_users: # a: HASH\n"] {
+        let error = read(&format!("http_server_config:\n  http2: false\n{users}")).err().expect(users);
+        let expected = "DIR/web.yml:3: basic_auth_users: it says nothing; leave it out if that is meant";
+        assert_eq!(error.to_string(), expected, "{users}");
+    }
+}
+
+#[test]
+fn what_secures_nothing_is_noted() {
+    let web = read("http_server_config:\n  http2: false\n").expect("headers alone");
+    assert_eq!(web.secured_by(), "nothing");
+    assert!(web.notes[0].contains("neither TLS nor passwords"), "{:?}", web.notes);
 }
 
 #[test]

@@ -31,6 +31,9 @@ impl Users {
             let refuse = |message: &str| {
                 place.error(hash.defined.line(), &format!("basic_auth_users.{name}"), message)
             };
+            if name.is_empty() {
+                return Err(refuse("a user has a name"));
+            }
             if name.contains(':') {
                 return Err(refuse("a name cannot hold \":\", which ends it in the request (RFC 7617)"));
             }
@@ -76,7 +79,8 @@ mod tests {
         let written = format!("basic_auth_users:\n  a: {fast}\n  b: {slow}\n");
         let path = std::path::Path::new("web.yml");
         let written = super::super::Written::parse(path, &written).expect("two users");
-        let users = Users::new(&Place { path }, written.basic_auth_users.expect("two")).expect("two users");
+        let users =
+            Users::new(&Place { path }, written.basic_auth_users.expect("two").value).expect("two users");
         assert_eq!(users.hash_of("a"), (fast, true));
         assert_eq!(users.hash_of("b"), (slow.as_str(), true));
         let (decoy, known) = users.hash_of("c");

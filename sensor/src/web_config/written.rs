@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{DuplicateKeyPolicy, Error, MessageFormatter as _, Spanned, UserMessageFormatter};
@@ -20,10 +20,26 @@ pub(super) type Texts = BTreeMap<String, Spanned<String>>;
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Written {
-    pub tls_server_config: Option<Spanned<Tls>>,
-    pub http_server_config: Option<Http>,
-    pub rate_limit: Option<RateLimit>,
-    pub basic_auth_users: Option<Texts>,
+    #[serde(deserialize_with = "section")]
+    pub tls_server_config: Section<Tls>,
+    #[serde(deserialize_with = "section")]
+    pub http_server_config: Section<Http>,
+    #[serde(deserialize_with = "section")]
+    pub rate_limit: Section<RateLimit>,
+    #[serde(deserialize_with = "section")]
+    pub basic_auth_users: Section<Texts>,
+}
+
+/// `None` where its key is not there. Each that is there says something, or the web config is refused:
+/// the toolkit would take a list of users that came out empty for one that lets everybody in.
+type Section<T> = Option<Spanned<T>>;
+
+/// A key without a value is a section that says nothing, and has a line.
+fn section<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Section<T>, D::Error> {
+    let Spanned { value, referenced, defined } = Spanned::<Option<T>>::deserialize(deserializer)?;
+    Ok(Some(Spanned { value: value.unwrap_or_default(), referenced, defined }))
 }
 
 #[derive(Default, Deserialize)]
@@ -61,7 +77,7 @@ pub(super) struct RateLimit {
 impl Tls {
     /// Is any key of it given? The toolkit serves plain HTTP when those that matter are not; whoever
     /// wrote one of them wanted TLS.
-    pub fn says_anything(&self) -> bool {
+    fn says_anything(&self) -> bool {
         let texts = [&self.cert, &self.key, &self.client_ca, &self.cert_file, &self.key_file];
         let more = [&self.client_auth_type, &self.client_ca_file, &self.min_version, &self.max_version];
         texts.into_iter().chain(more).any(|text| given(text).is_some())
@@ -78,6 +94,12 @@ impl Tls {
     }
 }
 
+impl Http {
+    fn says_anything(&self) -> bool {
+        self.http2.is_some() || self.headers.as_ref().is_some_and(|headers| !headers.is_empty())
+    }
+}
+
 /// Empty means not given, as it does to the toolkit.
 pub(super) fn given(text: &Text) -> Option<&Spanned<String>> {
     text.as_ref().filter(|text| !text.value.is_empty())
@@ -85,14 +107,50 @@ pub(super) fn given(text: &Text) -> Option<&Spanned<String>> {
 
 impl Written {
     /// # Errors
-    /// When it is no YAML, or has keys or kinds of values that it may not have: with file, line and key.
+    /// When it is no YAML, or has keys or kinds of values that it may not have, or says nothing: with
+    /// file, line and key.
     pub fn parse(path: &Path, text: &str) -> Result<Self> {
         let options = serde_saphyr::options! { with_snippet: false };
-        // An empty file is a web config that says nothing.
         let written: Option<Self> = serde_saphyr::from_str_with_options(text, options)
             .map_err(|error| refused(path, text, &error))?;
-        Ok(written.unwrap_or_default())
+        let written = written.unwrap_or_default();
+        let (file, sections) = (path.display(), written.sections());
+        match sections.iter().find(|section| !section.says_anything) {
+            Some(Said { key, line, .. }) => {
+                bail!("{file}:{line}: {key}: it says nothing; leave it out if that is meant")
+            }
+            None if sections.is_empty() => bail!(
+                "{file}: it says nothing, and a file that was emptied must not open what was secured; for plain HTTP \
+                 without passwords take http.web_config out of the config"
+            ),
+            None => Ok(written),
+        }
     }
+
+    /// Those that are there.
+    fn sections(&self) -> Vec<Said> {
+        fn said<T>(key: &'static str, section: Option<&Spanned<T>>, says: fn(&T) -> bool) -> Option<Said> {
+            section.map(|section| Said {
+                key,
+                line: section.defined.line(),
+                says_anything: says(&section.value),
+            })
+        }
+        let sections = [
+            said("tls_server_config", self.tls_server_config.as_ref(), Tls::says_anything),
+            said("http_server_config", self.http_server_config.as_ref(), Http::says_anything),
+            said("rate_limit", self.rate_limit.as_ref(), |limit| given(&limit.interval).is_some()),
+            said("basic_auth_users", self.basic_auth_users.as_ref(), |users| !users.is_empty()),
+        ];
+        sections.into_iter().flatten().collect()
+    }
+}
+
+/// How a section is written.
+struct Said {
+    key: &'static str,
+    line: u64,
+    says_anything: bool,
 }
 
 fn refused(path: &Path, text: &str, error: &Error) -> anyhow::Error {

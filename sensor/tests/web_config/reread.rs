@@ -33,7 +33,7 @@ fn a_new_web_config_holds_from_the_next_connection_on_with_tls_and_without() {
     let new_ca = files.text("new-ca.crt");
     assert_eq!(over_tls(&server, &files, "/healthz", &["--cacert", &new_ca]).status(), Some(200));
 
-    server.state.web.set(files.web("{}"));
+    server.state.web.set(files.web("http_server_config:\n  http2: false\n"));
     assert_eq!(plain(&server, "/healthz", &[]).status(), Some(200));
     server.state.web.set(files.web(TLS));
     assert_eq!(plain(&server, "/healthz", &[]).status(), None);

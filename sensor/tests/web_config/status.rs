@@ -130,6 +130,14 @@ fn check_reads_the_web_config_and_all_that_it_names() {
     assert!(!said.out.contains("note:"), "{}", said.out);
 
     files.write("web.yml", "");
+    check().refuses(&format!(
+        "{}:2: http.web_config: {}: it says nothing, and a file that was emptied must not open what was secured; \
+         for plain HTTP without passwords take http.web_config out of the config",
+        files.text("poolwatch.toml"),
+        files.text("web.yml")
+    ));
+
+    files.write("web.yml", "http_server_config:\n  http2: false\n");
     let note = format!(
         "note: {}: neither TLS nor passwords: whoever reaches the port is answered\n",
         files.text("web.yml")
