@@ -5,6 +5,7 @@
 //! never does. Writing is another thread's: who does not keep up loses events, not the daemon its time,
 //! and each lost one is counted.
 
+mod dropped;
 mod synthetic;
 
 use std::collections::HashMap;
@@ -13,7 +14,6 @@ use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sensor_ebpf::abi::{FlowKey, Side, Transport, Version};
@@ -22,6 +22,8 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::mpsc;
+
+pub use dropped::{Counts, Dropped};
 
 use crate::clock::boot_at;
 use crate::config::{self, Output};
@@ -41,51 +43,6 @@ const DETECTION: &str = "detection";
 const LOOKUP: &str = "dns-lookup";
 
 const ECS_VERSION: &str = "8.11.0";
-
-/// Why an event was not written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dropped {
-    /// Whoever takes the output is slow.
-    Slow = 0,
-    /// It could not be written: a full disk, a closed pipe.
-    Output = 1,
-    /// Its target has had its share of such events.
-    Rate = 2,
-}
-
-impl Dropped {
-    pub const ALL: [Self; 3] = [Self::Slow, Self::Output, Self::Rate];
-
-    /// The label value of `poolwatch_events_dropped_total`.
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::Slow => "slow",
-            Self::Output => "output",
-            Self::Rate => "rate",
-        }
-    }
-}
-
-/// By [`Dropped`].
-#[derive(Debug, Default)]
-pub struct Counts([AtomicU64; 3]);
-
-impl Counts {
-    /// Goes on from what was counted before.
-    pub fn set(&self, counted: &[u64]) {
-        for (mine, counted) in self.0.iter().zip(counted) {
-            mine.store(*counted, Ordering::Relaxed);
-        }
-    }
-
-    pub fn get(&self, reason: Dropped) -> u64 {
-        self.0[reason as usize].load(Ordering::Relaxed)
-    }
-
-    fn add(&self, reason: Dropped) {
-        self.0[reason as usize].fetch_add(1, Ordering::Relaxed);
-    }
-}
 
 /// Where an event belongs.
 #[derive(Clone, Copy, Debug)]
@@ -180,15 +137,32 @@ impl Events {
     }
 
     fn send(&mut self, event: &Value, action: &'static str, at_ns: u64, concerned: Concerned<'_>) {
-        let Some(lines) = &self.lines else { return };
+        // Where nobody asked for events, none is missed.
+        if self.lines.is_none() {
+            return;
+        }
+        if self.has_share(action, at_ns, concerned) {
+            self.hand_on(event);
+        } else {
+            self.dropped.add(Dropped::Rate);
+        }
+    }
+
+    /// May this target say something more? If so, it counts.
+    fn has_share(&mut self, action: &'static str, at_ns: u64, concerned: Concerned<'_>) -> bool {
         let share = (concerned.watchlist.to_owned(), concerned.target.to_owned(), action);
         let (left, since_ns) = self.shares.entry(share).or_insert((BURST, at_ns));
         let passed = Duration::from_nanos(at_ns.saturating_sub(*since_ns)).as_secs_f64();
         (*left, *since_ns) = ((*left + passed * A_SECOND).min(BURST), at_ns.max(*since_ns));
-        if *left < 1.0 {
-            return self.dropped.add(Dropped::Rate);
+        let has = *left >= 1.0;
+        if has {
+            *left -= 1.0;
         }
-        *left -= 1.0;
+        has
+    }
+
+    fn hand_on(&self, event: &Value) {
+        let Some(lines) = &self.lines else { return };
         if lines.try_send(format!("{event}\n")).is_err() {
             self.dropped.add(Dropped::Slow);
         }

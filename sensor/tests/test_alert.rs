@@ -96,21 +96,30 @@ fn the_command_signals_whoever_holds_the_pins_and_understands_it_and_nobody_else
         "{own}, does not know test alerts: it is no daemon, an older one, or still starting"
     ));
 
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let said = runtime.block_on(async {
-        let mut asked = signal(SignalKind::user_defined1()).expect("a handler");
-        let output = std::process::Command::new(BINARY)
-            .args(["test-alert", "--config", &config])
-            .output()
-            .expect("it starts");
-        asked.recv().await.expect("a signal");
-        Said::of(&output)
-    });
-    assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+    let secured = Folder::new(&format!(
+        "[state]\npins = \"{}\"\n[http]\nlisten = \"0.0.0.0:9750\"\nweb_config = \"web.yml\"\n",
+        pins.display()
+    ));
     let first = format!("process {} shows a mining session that nobody has, ", std::process::id());
-    assert!(said.out.starts_with(&first), "{}", said.out);
-    for hint in ["PoolwatchHostMines", "http://127.0.0.1:9750/metrics", "poolwatch status", "for 5 minutes"] {
-        assert!(said.out.contains(hint), "{hint}: {}", said.out);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    for (config, metrics) in [
+        (&config, "curl -s http://127.0.0.1:9750/metrics | grep test-alert\n"),
+        (&secured.config(), "lines with test-alert in what Prometheus reads at 127.0.0.1:9750, by what /"),
+    ] {
+        let said = runtime.block_on(async {
+            let mut asked = signal(SignalKind::user_defined1()).expect("a handler");
+            let output = std::process::Command::new(BINARY)
+                .args(["test-alert", "--config", config])
+                .output()
+                .expect("it starts");
+            asked.recv().await.expect("a signal");
+            Said::of(&output)
+        });
+        assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+        assert!(said.out.starts_with(&first), "{}", said.out);
+        for hint in ["PoolwatchHostMines", metrics, "poolwatch status", "for 5 minutes"] {
+            assert!(said.out.contains(hint), "{hint}: {}", said.out);
+        }
     }
 
     drop(directory);

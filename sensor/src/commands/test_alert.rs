@@ -11,6 +11,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::status::reachable;
 use crate::bpf::pins::holder;
 use crate::config::{Config, Output};
 use crate::test_alert::{NAME, SHOWN_FOR};
@@ -20,7 +21,13 @@ use crate::test_alert::{NAME, SHOWN_FOR};
 pub fn test_alert(config: Option<&Path>, out: &mut impl Write) -> Result<()> {
     let config = Config::load(config)?;
     let process = signal_holder(&config.state.pins)?;
-    let (minutes, listen) = (SHOWN_FOR.as_secs() / 60, config.http.listen);
+    let (minutes, address) = (SHOWN_FOR.as_secs() / 60, reachable(config.http.listen));
+    let metrics = if config.http.web_config.as_os_str().is_empty() {
+        format!("curl -s http://{address}/metrics | grep {NAME}")
+    } else {
+        let web_config = config.http.web_config.display();
+        format!("lines with {NAME} in what Prometheus reads at {address}, by what {web_config} asks for")
+    };
     let events = match &config.events.output {
         Output::None => "none, since events.output is \"none\"".to_owned(),
         Output::Stdout => {
@@ -31,7 +38,7 @@ pub fn test_alert(config: Option<&Path>, out: &mut impl Write) -> Result<()> {
     writeln!(
         out,
         "process {process} shows a mining session that nobody has, as {NAME}/{NAME}, for {minutes} minutes\n\
-         metrics: curl -s http://{listen}/metrics | grep {NAME}\n\
+         metrics: {metrics}\n\
          alert:   PoolwatchHostMines with watchlist=\"{NAME}\", after the next scrape and evaluation\n\
          event:   {events}\n\
          its end: `poolwatch status` lists {NAME}/{NAME} until the {minutes} minutes are over; the alert ends an hour \
