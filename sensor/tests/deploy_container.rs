@@ -15,10 +15,14 @@ const UNIT: &str = "systemd/poolwatch.service";
 const MANIFEST: &str = "kubernetes/poolwatch.yaml";
 const DOCKERFILE: &str = "container/Dockerfile";
 
-/// The documents of the manifest, by their kind.
+/// The document of this kind in the manifest.
 fn object(kind: &str) -> Value {
+    object_in(&deploy::text(MANIFEST), kind)
+}
+
+fn object_in(manifest: &str, kind: &str) -> Value {
     let documents: Vec<Value> =
-        serde_saphyr::from_multiple(&deploy::text(MANIFEST)).unwrap_or_else(|error| panic!("{error}"));
+        serde_saphyr::from_multiple(manifest).unwrap_or_else(|error| panic!("{error}"));
     let mut of_kind = documents.into_iter().filter(|document| document["kind"] == kind);
     let found = of_kind.next().unwrap_or_else(|| panic!("no {kind}"));
     assert!(of_kind.next().is_none(), "more than one {kind}");
@@ -71,7 +75,10 @@ fn a_pod_sees_the_nodes_interfaces_and_its_bpffs_where_the_config_has_the_pins()
 
 /// What the pods are configured with.
 fn config() -> Config {
-    let text = object("ConfigMap")["data"]["poolwatch.toml"].as_str().expect("a config").to_owned();
+    config_of(object("ConfigMap")["data"]["poolwatch.toml"].as_str().expect("a config"))
+}
+
+fn config_of(text: &str) -> Config {
     let directory = tempfile::TempDir::new().expect("a directory");
     let path = directory.path().join("poolwatch.toml");
     std::fs::write(&path, text).expect("a config");
@@ -96,4 +103,37 @@ fn what_container_and_pod_start_is_a_command_line_of_ours() {
     assert!(deploy::text(DOCKERFILE).contains("\nCMD [\"run\"]\n"));
     let version = format!("poolwatch:{}", env!("CARGO_PKG_VERSION"));
     assert_eq!(container()["image"], version.as_str());
+}
+
+/// What is commented out for a secured /metrics, put in force as it says.
+#[test]
+fn the_manifest_can_be_secured_by_what_it_has_commented_out() {
+    let lines = deploy::text(MANIFEST)
+        .lines()
+        .map(|line| {
+            const COMMENTED: [&str; 5] =
+                ["web_config = ", "prometheus.io/scheme:", "- {name: web,", "- name: web", "  secret: {"];
+            let uncommented = line.replacen("# ", "", 1);
+            let is_one = line
+                .trim_start()
+                .strip_prefix("# ")
+                .is_some_and(|text| COMMENTED.iter().any(|one| text.starts_with(one)));
+            if is_one { uncommented } else { line.to_owned() }
+        })
+        .collect::<Vec<_>>()
+        .join("\n");
+    let pod = &object_in(&lines, "DaemonSet")["spec"]["template"];
+    assert_eq!(pod["metadata"]["annotations"]["prometheus.io/scheme"], "https");
+    let mounted = &pod["spec"]["containers"][0]["volumeMounts"][2];
+    let volume = &pod["spec"]["volumes"][2];
+    assert_eq!(volume["name"], mounted["name"]);
+    assert_eq!(volume["secret"]["secretName"], "poolwatch-web");
+    let text =
+        object_in(&lines, "ConfigMap")["data"]["poolwatch.toml"].as_str().expect("a config").to_owned();
+    let web_config = &config_of(&text).http.web_config;
+    assert!(
+        web_config.starts_with(mounted["mountPath"].as_str().expect("a path")),
+        "{}",
+        web_config.display()
+    );
 }
