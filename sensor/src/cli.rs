@@ -65,8 +65,9 @@ pub enum Command {
     )]
     TestAlert,
     /// Remove the programs and the pins that a daemon left, with all counts
-    #[command(after_help = "Examples:\n  systemctl stop poolwatch && poolwatch detach")]
-    Detach,
+    #[command(after_help = "Examples:\n  systemctl stop poolwatch && poolwatch detach\n  \
+                      poolwatch detach --pins /run/poolwatch/bpf/pins    whatever the config says, or does not say well")]
+    Detach(DetachArgs),
 }
 
 #[derive(Debug, Args)]
@@ -80,6 +81,13 @@ pub struct RunArgs {
     /// Leave nothing behind at exit: no programs, no pins, no counts
     #[arg(long)]
     pub detach_on_exit: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DetachArgs {
+    /// The directory of the pins, instead of the config's state.pins; no config is read
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    pub pins: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

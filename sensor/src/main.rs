@@ -75,10 +75,12 @@ fn dispatch(cli: Cli) -> Result<bool> {
             privileges::before_signalling()?;
             commands::test_alert::test_alert(config.as_deref(), &mut out).map(|()| true)
         }
-        Command::Detach => {
+        Command::Detach(args) => {
             log_to_stderr();
             privileges::before_looking_after()?;
-            runtime()?.block_on(commands::detach::detach(config.as_deref(), &mut out)).map(|()| true)
+            runtime()?
+                .block_on(commands::detach::detach(args.pins, config.as_deref(), &mut out))
+                .map(|()| true)
         }
     };
     out.flush()?;

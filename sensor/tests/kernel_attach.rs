@@ -10,7 +10,7 @@ use std::time::Duration;
 use aya::programs::{SchedClassifier, TcAttachType};
 use rustix::process::Signal;
 use support::PinsDirectory;
-use support::daemon::{Daemon, Metrics};
+use support::daemon::{BINARY, Daemon, Metrics};
 use support::kernel::{self, Since};
 use support::namespace::{Namespace, run};
 use support::patiently;
@@ -276,4 +276,30 @@ fn a_reload_that_is_refused_takes_no_slots() {
     watch(&["four"]);
     daemon.wait_for("another refused", |metrics| metrics.sum(successful, &[]) == 0);
     assert!(daemon.log().contains("no slot is free for four/four"), "{}", daemon.log());
+}
+
+/// As it is when a package is removed whose config does not hold.
+#[test]
+fn detach_needs_no_config_where_it_is_told_the_pins_and_takes_nothing_but_a_daemons() {
+    let (near, _far) = Namespace::pair();
+    for top in hooks() {
+        let (status, pins, log) = start(&near, PinsDirectory::new(), top, &[]).stop();
+        assert!(status.success(), "{log}");
+        let detach =
+            || near.command(BINARY).arg("detach").arg("--pins").arg(pins.path()).output().expect("it runs");
+
+        let others = pins.path().join("others");
+        fs::create_dir(&others).expect("a directory on the bpffs");
+        let refused = detach();
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(said.contains("holds others, which is no daemon's: nothing was removed"), "{said}");
+        assert_eq!(ours(&near), 2, "{top}");
+
+        fs::remove_dir(&others).expect("it is empty");
+        let done = detach();
+        assert!(done.status.success(), "{done:?}");
+        assert_eq!(ours(&near), 0, "{top}");
+        assert!(!pins.path().exists());
+    }
 }

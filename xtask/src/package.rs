@@ -13,6 +13,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use clap::ValueEnum as _;
 
 use crate::{cargo, setup};
 
@@ -87,7 +88,23 @@ pub(crate) fn make(arch: Arch, build: Build) -> Result<PathBuf> {
     cargo::succeed(&mut command)?;
     let place = cargo::target().join("package");
     stage::stage(&place.join("stage"))?;
+    // Beside the package itself, so that `poolwatch_*_amd64.deb` is one.
+    let place = if build == Build::Release { place } else { place.join("made-up-upgrade") };
+    remove_earlier(&place, arch)?;
     pack(target, version.as_deref(), &place)
+}
+
+/// Packages of earlier versions.
+fn remove_earlier(place: &Path, arch: Arch) -> Result<()> {
+    fs::create_dir_all(place)?;
+    let end = format!("_{}.deb", arch.to_possible_value().expect("none is skipped").get_name());
+    for entry in fs::read_dir(place)? {
+        let path = entry?.path();
+        if path.to_string_lossy().ends_with(&end) {
+            fs::remove_file(&path).with_context(|| format!("{}", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// What cargo is told of a target beyond its name: who compiles C for it, and who links. `rust-lld` is the

@@ -159,6 +159,24 @@ impl Pins {
         self.is_new = false;
     }
 
+    /// Is this a daemon's directory, and not one that holds others' pins as well, such as all of a bpffs?
+    ///
+    /// # Errors
+    /// When it holds what no daemon puts there.
+    pub fn ensure_nothing_else(&self) -> Result<()> {
+        let former = self.former()?;
+        for entry in fs::read_dir(&self.root).with_context(|| format!("{}", self.root.display()))? {
+            let path = entry?.path();
+            ensure!(
+                path == self.maps() || path == self.links() || former.contains(&path),
+                "state.pins: {} holds {}, which is no daemon's: nothing was removed",
+                self.root.display(),
+                path.file_name().unwrap_or_default().to_string_lossy()
+            );
+        }
+        Ok(())
+    }
+
     /// Removes everything in it, and itself. Attached programs are detached by their pins' going.
     pub fn remove(&self) -> Result<()> {
         // Former sets first: without the one in use, the next daemon would take them for uncounted.

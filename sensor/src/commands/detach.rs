@@ -2,9 +2,9 @@
 //! counts. A daemon that is running keeps its pins locked, and is named instead.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::bpf::attach::{attached, detach_all};
 use crate::bpf::interfaces::Netlink;
@@ -12,19 +12,24 @@ use crate::bpf::pins::Pins;
 use crate::config::Config;
 use crate::privileges::check_capabilities;
 
+/// Takes off what hangs by the pins in `pins`, or else in the config's directory, and removes them.
 /// Nothing there to remove is as good as removed.
-pub async fn detach(config: Option<&Path>, out: &mut impl Write) -> Result<()> {
-    let config = Config::load(config)?;
+pub async fn detach(pins: Option<PathBuf>, config: Option<&Path>, out: &mut impl Write) -> Result<()> {
+    let directory = match pins {
+        Some(directory) => std::path::absolute(directory).context("--pins")?,
+        None => Config::load(config)?.state.pins,
+    };
     check_capabilities()?;
-    let directory = config.state.pins.display();
-    let Some(pins) = Pins::open_existing(&config.state.pins)? else {
-        writeln!(out, "nothing is left in {directory}")?;
+    let shown = directory.display();
+    let Some(pins) = Pins::open_existing(&directory)? else {
+        writeln!(out, "nothing is left in {shown}")?;
         return Ok(());
     };
+    pins.ensure_nothing_else()?;
     let interfaces = attached(&pins)?.len();
     detach_all(&Netlink::open()?, &pins).await?;
     pins.remove()?;
     let plural = if interfaces == 1 { "" } else { "s" };
-    writeln!(out, "detached from {interfaces} interface{plural} and removed {directory}")?;
+    writeln!(out, "detached from {interfaces} interface{plural} and removed {shown}")?;
     Ok(())
 }

@@ -162,9 +162,22 @@ counted
 await 20 has_office
 say "upgraded to $(dpkg-query -W -f '${Version}' poolwatch), whose counters lie elsewhere: $sent counted"
 
-apt-get install -y -qq -o Dpkg::Options::=--force-confold --allow-downgrades /deploy/poolwatch.deb </dev/null
+pid=$(main_pid)
+cp /etc/poolwatch/poolwatch.toml /tmp/whole.toml
+echo 'no_such_key = 1' >/etc/poolwatch/poolwatch.toml
+apt-get install -y -qq -o Dpkg::Options::=--force-confold --allow-downgrades /deploy/poolwatch.deb </dev/null \
+    >/tmp/older.log 2>&1 || fail "a config that does not hold made apt fail: $(cat /tmp/older.log)"
+grep -q 'the old daemon was left running' /tmp/older.log || fail "apt does not tell: $(cat /tmp/older.log)"
+attempt 5
+[ "$(main_pid)" = "$pid" ] || fail "the old daemon was ended for a version that refuses the config"
+counted
+cp /tmp/whole.toml /etc/poolwatch/poolwatch.toml
+say "a version that refuses the config leaves the old daemon running: $sent counted"
+
+systemctl restart poolwatch.service
 attempt 5
 await 60 answers readyz
+another_pid "$pid" || fail "the rollback did not start the daemon anew"
 counted
 say "rolled back to $(dpkg-query -W -f '${Version}' poolwatch): $sent counted"
 
@@ -176,16 +189,37 @@ counted
 say "stopped, 5 attempts, started: $sent counted"
 
 [ "$(programs)" -ge $((others + 2)) ] || fail "no programs while it runs: bpftool says $(programs)"
+nothing_hangs() {
+    [ "$(programs)" -eq "$others" ] || fail "$(programs) programs are left, and $others were there before"
+    if grep -q poolwatch /proc/mounts; then fail "a mount is left"; fi
+    if tc filter show dev eth0 ingress | grep -q poolwatch; then fail "a filter is left"; fi
+}
+echo 'no_such_key = 1' >/etc/poolwatch/poolwatch.toml
+apt-get remove -y -qq poolwatch </dev/null >/tmp/remove.log 2>&1 || fail "remove: $(cat /tmp/remove.log)"
+nothing_hangs
+cp /tmp/whole.toml /etc/poolwatch/poolwatch.toml
+apt-get install -y -qq -o Dpkg::Options::=--force-confold /deploy/poolwatch.deb </dev/null
+await 60 answers readyz
+sent=0
+attempt 5
+counted
+say "removed over a config that does not hold, nothing hangs; installed again, it counts from 0"
+
+# A key of the operator's, which purging is not to hand to whoever gets the group's number next.
+touch /etc/poolwatch/server.key
+chgrp poolwatch /etc/poolwatch/server.key
 apt-get purge -y -qq poolwatch </dev/null >/tmp/purge.log 2>&1 || fail "purge: $(cat /tmp/purge.log)"
-if grep -i -e error -e 'poolwatch: ' -e 'not permitted' /tmp/purge.log; then fail "purge complains"; fi
-[ "$(programs)" -eq "$others" ] || fail "$(programs) programs are left, and $others were there before"
+if grep -v ' is left, with what did not come ' /tmp/purge.log | grep -i -e error -e 'poolwatch: ' -e 'not permitted'; then
+    fail "purge complains"
+fi
+nothing_hangs
+[ "$(stat -c %G /etc/poolwatch/server.key)" = root ] || fail "a key is left to $(stat -c %G /etc/poolwatch/server.key)"
+rm -r /etc/poolwatch
 left=$(find / -xdev -name '*poolwatch*' ! -path '/deploy/*' ! -path '/proc/*' ! -path '/sys/*')
 [ -z "$left" ] || fail "left: $left"
 for path in /run/poolwatch /etc/poolwatch /var/log/poolwatch /sys/fs/bpf/poolwatch; do
     [ ! -e "$path" ] || fail "left: $path: $(ls -la "$path")"
 done
 if getent passwd poolwatch >/dev/null; then fail "the user is left"; fi
-if grep -q poolwatch /proc/mounts; then fail "a mount is left"; fi
-if tc filter show dev eth0 ingress | grep -q poolwatch; then fail "a filter is left"; fi
 say "purged: no program, pin, mount, file or user is left"
 say done
