@@ -60,7 +60,7 @@ enum Verb {
     Check,
     /// Run all tests; those named kernel_* as root
     #[command(
-        after_help = "Examples:\n  cargo xtask test\n  cargo xtask test --no-kernel\n  cargo xtask test -- fragment          only tests whose name contains \"fragment\"\n  cargo xtask test -- --nocapture vlan"
+        after_help = "Examples:\n  cargo xtask test\n  cargo xtask test --no-kernel\n  cargo xtask test -- fragment          only tests whose name contains \"fragment\"\n  cargo xtask test -- --nocapture vlan\n  cargo xtask test --arch arm64"
     )]
     Test(test::Arguments),
     /// Run the kernel_* tests on Linux 5.10, 6.1 and 6.12 in QEMU and on the running kernel

@@ -109,7 +109,7 @@ fn remove_earlier(place: &Path, arch: Arch) -> Result<()> {
 
 /// What cargo is told of a target beyond its name: who compiles C for it, and who links. `rust-lld` is the
 /// toolchain's own, and links what it brings itself for musl.
-fn toolchain(arch: Arch) -> Vec<(String, &'static str)> {
+pub(crate) fn toolchain(arch: Arch) -> Vec<(String, &'static str)> {
     let name = arch.target().replace('-', "_");
     let mut variables = vec![(format!("CC_{name}"), arch.c_compiler())];
     if arch == Arch::Arm64 {

@@ -71,6 +71,13 @@ pub(crate) fn for_packaging(arch: Arch) -> Result<()> {
     install("cargo-deb", CARGO_DEB_VERSION, "about two minutes")
 }
 
+/// What builds the tests for arm64, and emulates it.
+pub(crate) fn for_testing_on_arm64() -> Result<()> {
+    for_building()?;
+    target(&Rustc::probe()?, Arch::Arm64.target())?;
+    system_tools::require(&[Driver::PackagingArm64, Driver::Arm64])
+}
+
 /// What boots a Debian with the package on it, in QEMU or in a container.
 pub(crate) fn for_deploying(container: bool) -> Result<()> {
     for_packaging(Arch::Amd64)?;

@@ -37,6 +37,8 @@ pub(crate) enum Driver {
     /// What makes packages, and those for hosts of another architecture.
     Packaging,
     PackagingArm64,
+    /// What runs programs for it.
+    Arm64,
     /// What makes a Debian to install on.
     Deploying,
     /// What boots it on the running kernel.
@@ -107,6 +109,7 @@ const TOOLS: &[Tool] = &[
     tool("mke2fs",          "e2fsprogs",        Way::Install, &[Driver::Deploying], "makes its disk"),
     tool("musl-gcc",        "musl-tools",       Way::Install, &[Driver::Packaging], "compiles what is linked statically"),
     tool("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu libc6-dev-arm64-cross", Way::Install, &[Driver::PackagingArm64], "the same for arm64"),
+    tool("qemu-aarch64-static", "qemu-user-static", Way::Unpack, &[Driver::Arm64], "runs programs for arm64"),
 ];
 
 /// They bring 160 MiB of libraries, and hold captures against other programs, which takes no other kernel.

@@ -4,6 +4,8 @@
 //! Nothing is skipped in silence: `--no-kernel` names what it leaves out, an ignored test is an
 //! error, and so is a run of no test at all.
 
+mod arm64;
+
 use std::{
     ffi::OsString,
     fs,
@@ -16,6 +18,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     cargo,
     libtest::{Lacking, Summary, Tally},
+    package::Arch,
     root::{self, Root},
     setup,
     test_binaries::{self, TestBinary},
@@ -27,6 +30,10 @@ pub(crate) struct Arguments {
     #[arg(long)]
     pub(crate) no_kernel: bool,
 
+    /// Build all tests for hosts of this architecture, and run under emulation what needs nothing else of them
+    #[arg(long, value_enum, value_name = "ARCH", default_value_t = Arch::Amd64)]
+    arch: Arch,
+
     /// Handed on to the test harness: a part of a test's name, --nocapture, …
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
     pub(crate) harness: Vec<String>,
@@ -36,6 +43,9 @@ const NEEDS_ROOT: &str = "the tests named kernel_* (--no-kernel leaves them out)
 
 /// The last line printed is the sum, whatever the outcome: what is wrong stands above it.
 pub(crate) fn test(arguments: &Arguments) -> Result<ExitCode> {
+    if arguments.arch == Arch::Arm64 {
+        return arm64::test(&arguments.harness);
+    }
     let kernel = !arguments.no_kernel;
     // Asked for first: to learn after minutes of building that there is no root is too late.
     let root =

@@ -78,6 +78,11 @@ impl TestBinary {
         self.kind == "test" && self.name.starts_with("kernel_")
     }
 
+    /// Whether its tests are those beside the code, which start no other program of ours.
+    pub(crate) fn is_of_units(&self) -> bool {
+        self.kind == "lib"
+    }
+
     /// One that was never built, for tests of what is done with them.
     #[cfg(test)]
     pub(crate) fn made_up(name: &str) -> Self {
@@ -169,7 +174,9 @@ mod tests {
         let other_name = MESSAGE.replace("kernel_tc", "metrics");
         assert!(!test_binary(&other_name).unwrap().needs_root());
         let unit_tests = MESSAGE.replace(r#"["test"]"#, r#"["lib"]"#);
-        assert!(!test_binary(&unit_tests).unwrap().needs_root());
+        let unit_tests = test_binary(&unit_tests).unwrap();
+        assert!(!unit_tests.needs_root() && unit_tests.is_of_units());
+        assert!(!test_binary(&other_name).unwrap().is_of_units());
     }
 
     #[test]
