@@ -1,13 +1,15 @@
 //! The Dockerfile and the Kubernetes manifest of deploy/, held against what the unit grants, what the daemon
 //! serves and what the config accepts.
 //!
-//! Not here: whether a cluster takes the manifest.
+//! Not here: whether a cluster runs it.
 
 mod deploy;
+mod tools;
 
 use sensor::cli::{Cli, Command};
 use sensor::config::Config;
-use serde_json::Value;
+use serde_json::{Value, json};
+use tools::KUBECTL;
 
 use clap::Parser as _;
 
@@ -43,7 +45,7 @@ fn capabilities_of_the_unit() -> Vec<String> {
 #[test]
 fn a_pod_has_the_capabilities_of_the_unit_and_no_other() {
     let security = &container()["securityContext"];
-    assert_eq!(security["capabilities"]["drop"], serde_json::json!(["ALL"]));
+    assert_eq!(security["capabilities"]["drop"], json!(["ALL"]));
     let added: Vec<String> =
         serde_json::from_value(security["capabilities"]["add"].clone()).expect("a list of names");
     assert_eq!(added, capabilities_of_the_unit());
@@ -105,32 +107,84 @@ fn what_container_and_pod_start_is_a_command_line_of_ours() {
     assert_eq!(container()["image"], version.as_str());
 }
 
-/// What is commented out for a secured /metrics, put in force as it says.
+/// What kubectl makes of a `DaemonSet`, in Kubernetes' own types: what they do not have it leaves out.
+fn as_kubectl_reads(daemonset: &Value) -> Result<Value, String> {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let path = directory.path().join("daemonset.json");
+    std::fs::write(&path, daemonset.to_string()).expect("a file");
+    // It writes what it changed: the image here, which is put back.
+    let change = ["set", "image", "--local", "--output", "json", "*=another", "--filename"];
+    let arguments = [&change[..], &[path.to_str().expect("UTF-8")]].concat();
+    let verdict = KUBECTL.ask(&arguments).unwrap_or_else(|error| panic!("{error}"));
+    if !verdict.success {
+        return Err(verdict.said);
+    }
+    let mut read: Value = serde_json::from_str(&verdict.said).expect("JSON");
+    let image = "/spec/template/spec/containers/0/image";
+    *read.pointer_mut(image).expect("an image") = daemonset.pointer(image).expect("an image").clone();
+    Ok(read)
+}
+
+/// What of `ours` is not in `theirs`, by its path.
+fn lost(path: &str, ours: &Value, theirs: &Value) -> Vec<String> {
+    match ours {
+        Value::Object(keys) => {
+            keys.iter().flat_map(|(key, value)| lost(&format!("{path}.{key}"), value, &theirs[key])).collect()
+        }
+        Value::Array(values) => values
+            .iter()
+            .enumerate()
+            .flat_map(|(index, value)| lost(&format!("{path}.{index}"), value, &theirs[index]))
+            .collect(),
+        // What is at its zero is left out as well.
+        value if value == theirs || *value == json!(0) && theirs.is_null() => Vec::new(),
+        value => vec![format!("{path}: {value}")],
+    }
+}
+
+#[test]
+fn kubectl_knows_each_key_of_the_daemonset_and_misses_one_that_there_is_not() {
+    for manifest in [deploy::text(MANIFEST), secured()] {
+        let ours = object_in(&manifest, "DaemonSet");
+        let theirs = as_kubectl_reads(&ours).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(lost("", &ours, &theirs), [""; 0]);
+    }
+    for (right, wrong, expected) in [
+        ("livenessProbe", "livenesProbe", ".spec.template.spec.containers.0.livenesProbe.httpGet.path"),
+        ("hostNetwork: true", "hostNet: true", ".spec.template.spec.hostNet"),
+        ("mountPath: /etc/poolwatch,", "mount: /etc/poolwatch,", ".volumeMounts.1.mount"),
+    ] {
+        let faulty = object_in(&deploy::text(MANIFEST).replacen(right, wrong, 1), "DaemonSet");
+        let theirs = as_kubectl_reads(&faulty).unwrap_or_else(|error| panic!("{error}"));
+        let lost = lost("", &faulty, &theirs);
+        assert!(lost.iter().any(|path| path.contains(expected)), "{wrong}: {lost:?}");
+    }
+    let faulty = deploy::text(MANIFEST).replacen("periodSeconds: 20", "periodSeconds: often", 1);
+    assert!(as_kubectl_reads(&object_in(&faulty, "DaemonSet")).is_err());
+}
+
+/// The manifest with what is commented out for a secured /metrics in force.
+fn secured() -> String {
+    const COMMENTED: [&str; 5] =
+        ["web_config = ", "prometheus.io/scheme:", "- {name: web,", "- name: web", "  secret: {"];
+    let lines = deploy::text(MANIFEST);
+    let lines = lines.lines().map(|line| match line.trim_start().strip_prefix("# ") {
+        Some(text) if COMMENTED.iter().any(|one| text.starts_with(one)) => line.replacen("# ", "", 1),
+        _ => line.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 #[test]
 fn the_manifest_can_be_secured_by_what_it_has_commented_out() {
-    let lines = deploy::text(MANIFEST)
-        .lines()
-        .map(|line| {
-            const COMMENTED: [&str; 5] =
-                ["web_config = ", "prometheus.io/scheme:", "- {name: web,", "- name: web", "  secret: {"];
-            let uncommented = line.replacen("# ", "", 1);
-            let is_one = line
-                .trim_start()
-                .strip_prefix("# ")
-                .is_some_and(|text| COMMENTED.iter().any(|one| text.starts_with(one)));
-            if is_one { uncommented } else { line.to_owned() }
-        })
-        .collect::<Vec<_>>()
-        .join("\n");
-    let pod = &object_in(&lines, "DaemonSet")["spec"]["template"];
+    let secured = secured();
+    let pod = &object_in(&secured, "DaemonSet")["spec"]["template"];
     assert_eq!(pod["metadata"]["annotations"]["prometheus.io/scheme"], "https");
-    let mounted = &pod["spec"]["containers"][0]["volumeMounts"][2];
-    let volume = &pod["spec"]["volumes"][2];
+    let (mounted, volume) = (&pod["spec"]["containers"][0]["volumeMounts"][2], &pod["spec"]["volumes"][2]);
     assert_eq!(volume["name"], mounted["name"]);
     assert_eq!(volume["secret"]["secretName"], "poolwatch-web");
-    let text =
-        object_in(&lines, "ConfigMap")["data"]["poolwatch.toml"].as_str().expect("a config").to_owned();
-    let web_config = &config_of(&text).http.web_config;
+    let text = object_in(&secured, "ConfigMap")["data"]["poolwatch.toml"].take();
+    let web_config = config_of(text.as_str().expect("a config")).http.web_config;
     assert!(
         web_config.starts_with(mounted["mountPath"].as_str().expect("a path")),
         "{}",

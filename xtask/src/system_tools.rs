@@ -80,6 +80,7 @@ const TOOLS: &[Tool] = &[
     tool("prometheus-alertmanager", "prometheus-alertmanager", Way::Unpack, TESTS, "is told of the alerts"),
     tool("curl",            "curl",             Way::Install, TESTS,  "asks over TLS, and in ways that are refused"),
     tool("systemd-analyze", "systemd",          Way::Install, TESTS,  "verifies the unit"),
+    tool("kubectl",         "kubernetes-client", Way::Unpack, TESTS,  "reads the manifest of the DaemonSet"),
     tool("ip",              "iproute2",         Way::Install, BOTH,   "makes namespaces and veth pairs"),
     tool("nft",             "nftables",         Way::Install, BOTH,   "counts the same traffic independently"),
     tool("ethtool",         "ethtool",          Way::Install, BOTH,   "turns offloads on and off"),

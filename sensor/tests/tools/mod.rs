@@ -18,6 +18,7 @@ pub const OPENSSL: Tool = Tool { name: "openssl", package: "openssl" };
 pub const PROMTOOL: Tool = Tool { name: "promtool", package: "prometheus" };
 pub const PROMETHEUS: Tool = Tool { name: "prometheus", package: "prometheus" };
 pub const ALERTMANAGER: Tool = Tool { name: "prometheus-alertmanager", package: "prometheus-alertmanager" };
+pub const KUBECTL: Tool = Tool { name: "kubectl", package: "kubernetes-client" };
 pub const SYSTEMD_ANALYZE: Tool = Tool { name: "systemd-analyze", package: "systemd" };
 
 /// How a tool ended and everything that it wrote.

@@ -28,6 +28,9 @@ pub(crate) const OF_TESTS: &[&str] = &[
     "nf_tables",
     "nft_counter",
     "nft_objref",
+    "nft_chain_nat",
+    "nft_masq",
+    "vxlan",
 ];
 
 /// A module, uncompressed.
