@@ -134,7 +134,7 @@ pub fn load(pins: &Pins, limits: &Limits, targets: &[(&str, &str)]) -> Result<(P
         // What BTF describes is not pinned by itself.
         .map_pin_path(map::TABLES, pins.maps().join(map::TABLES))
         .load(OBJECT)
-        .with_context(|| format!("the kernel refused the maps of the kernel half{}", locked_memory()))?;
+        .with_context(|| format!("the kernel refused the maps of the kernel half{}", remedies()))?;
     for name in program::ETHERNET.iter().chain(&program::IP) {
         let program: &mut SchedClassifier =
             ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
@@ -212,14 +212,25 @@ fn allow_locked_memory() {
 }
 
 /// What may be the matter when a map is refused.
-fn locked_memory() -> String {
-    match getrlimit(Resource::Memlock).current {
-        Some(bytes) => format!(
+fn remedies() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let filter = is_filtered(&status).then(|| {
+        " (a seccomp filter is in force, a container's for example, and may keep bpf(2) from who has CAP_BPF: Docker 23 \
+         and containerd 1.7 do not, older ones take `--security-opt seccomp=unconfined`)"
+            .to_owned()
+    });
+    let limit = getrlimit(Resource::Memlock).current.map(|bytes| {
+        format!(
             " (before Linux 5.11 maps count against RLIMIT_MEMLOCK, which is {bytes} bytes: `LimitMEMLOCK=infinity` \
              in the unit, or `ulimit -l unlimited`, lifts it)"
-        ),
-        None => String::new(),
-    }
+        )
+    });
+    [filter, limit].into_iter().flatten().collect()
+}
+
+/// Are system calls filtered? `status`: /proc/self/status, where Seccomp is 2 then (proc(5)).
+fn is_filtered(status: &str) -> bool {
+    status.lines().filter_map(|line| line.strip_prefix("Seccomp:")).any(|mode| mode.trim() == "2")
 }
 
 /// A map whose size the config sets.
@@ -235,4 +246,15 @@ fn capacities(limits: &Limits) -> Vec<Capacity> {
     let sized =
         [(map::TARGETS, targets), (map::TOTALS, targets), (map::FINDINGS, targets), (map::FLOWS, flows)];
     sized.into_iter().map(|(map, (key, entries))| Capacity { map, entries, key }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_filtered;
+
+    #[test]
+    fn a_seccomp_filter_is_read_from_the_status() {
+        assert!(is_filtered("NoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t1\n"));
+        assert!(!is_filtered("NoNewPrivs:\t1\nSeccomp:\t0\nSeccomp_filters:\t2\n"));
+    }
 }
