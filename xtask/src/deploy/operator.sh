@@ -67,11 +67,18 @@ ip -n far link set lo up
 ip route add default via 192.0.2.2
 say "systemd $(systemctl --version | awk 'NR == 1 { print $2 }') on Linux $(uname -r)"
 
+# Whoever scrapes does not wait for apt, which goes on to rebuild the index of man pages.
+first_scrape() {
+    await 120 answers metrics
+    uptime_ms >/tmp/scraped
+}
 begin=$(uptime_ms)
+first_scrape &
+scraper=$!
 apt-get install -y -qq /deploy/poolwatch.deb </dev/null
 installed=$(($(uptime_ms) - begin))
-await 60 answers metrics
-say "apt install: $installed ms; to the first scrape: $(($(uptime_ms) - begin)) ms"
+wait "$scraper" || exit 1
+say "to the first scrape: $(($(cat /tmp/scraped) - begin)) ms; apt install: $installed ms"
 
 systemctl is-active --quiet poolwatch.service || fail "it is not active"
 systemctl is-enabled --quiet poolwatch.service || fail "it is not enabled"
