@@ -301,5 +301,13 @@ fn detach_needs_no_config_where_it_is_told_the_pins_and_takes_nothing_but_a_daem
         assert!(done.status.success(), "{done:?}");
         assert_eq!(ours(&near), 0, "{top}");
         assert!(!pins.path().exists());
+
+        // What a removal that was killed leaves, is removed; maps of somebody else's are not.
+        fs::create_dir(pins.path()).expect("a directory on the bpffs");
+        assert!(detach().status.success());
+        assert!(!pins.path().exists());
+        fs::create_dir_all(pins.path().join("maps")).expect("a directory on the bpffs");
+        assert_eq!(detach().status.code(), Some(1));
+        assert!(pins.path().join("maps").exists());
     }
 }

@@ -159,22 +159,24 @@ impl Pins {
         self.is_new = false;
     }
 
-    /// Is this a daemon's directory, and not one that holds others' pins as well, such as all of a bpffs?
+    /// Is this a daemon's directory, if only the rest of one, and not one of others' pins, such as all of a
+    /// bpffs? What a daemon's has and a removal that was killed took away is there again afterwards.
     ///
     /// # Errors
-    /// When it holds what no daemon puts there.
-    pub fn ensure_nothing_else(&self) -> Result<()> {
+    /// When it holds what no daemon puts there, or maps without what goes with them.
+    pub fn ensure_a_daemons(&self) -> Result<()> {
         let former = self.former()?;
         for entry in fs::read_dir(&self.root).with_context(|| format!("{}", self.root.display()))? {
             let path = entry?.path();
+            let is_ours = path == self.links() || former.contains(&path) || path == self.maps();
             ensure!(
-                path == self.maps() || path == self.links() || former.contains(&path),
+                is_ours && self.links().is_dir(),
                 "state.pins: {} holds {}, which is no daemon's: nothing was removed",
                 self.root.display(),
                 path.file_name().unwrap_or_default().to_string_lossy()
             );
         }
-        Ok(())
+        [self.maps(), self.links()].iter().try_for_each(|directory| make_directory(directory))
     }
 
     /// Removes everything in it, and itself. Attached programs are detached by their pins' going.
@@ -183,6 +185,9 @@ impl Pins {
         self.remove_former()?;
         for directory in [self.links(), self.maps()] {
             remove_entries(&directory)?;
+        }
+        // By `links` it is told to be ours: it goes last.
+        for directory in [self.maps(), self.links()] {
             remove_directory(&directory)?;
         }
         remove_directory(&self.root)

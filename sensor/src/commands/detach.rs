@@ -25,7 +25,7 @@ pub async fn detach(pins: Option<PathBuf>, config: Option<&Path>, out: &mut impl
         writeln!(out, "nothing is left in {shown}")?;
         return Ok(());
     };
-    pins.ensure_nothing_else()?;
+    pins.ensure_a_daemons()?;
     let interfaces = attached(&pins)?.len();
     detach_all(&Netlink::open()?, &pins).await?;
     pins.remove()?;
