@@ -110,7 +110,7 @@ attempt 10
 counted
 say "10 attempts counted to the packet"
 
-systemctl kill -s KILL poolwatch.service
+kill -KILL "$pid"
 attempt 5
 await 60 another_pid "$pid"
 await 60 answers readyz
