@@ -20,6 +20,7 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow};
 use axum::http::HeaderMap;
 
+use clients::Demand;
 pub(crate) use pem::certificates;
 pub use rate::Rate;
 pub(crate) use tls::provider;
@@ -33,6 +34,8 @@ use written::Written;
 pub struct Web {
     /// None: plain HTTP.
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// What TLS asks of clients.
+    demand: Demand,
     /// What every answer carries.
     pub headers: HeaderMap,
     /// Who is answered; without any user, everybody.
@@ -67,6 +70,7 @@ impl Web {
         let tls = tls
             .map(|tls| tls::server_config(&place, &tls.value, tls.defined.line(), &mut notes))
             .transpose()?;
+        let (tls, demand) = tls.map_or((None, Demand::Nothing), |(tls, demand)| (Some(tls), demand));
         let http = written.http_server_config.map(|http| http.value).unwrap_or_default();
         if http.http2 == Some(true) {
             notes.push(format!("{place}: http_server_config.http2: answers are HTTP/1.1 all the same"));
@@ -80,22 +84,28 @@ impl Web {
         } else if tls.is_none() {
             notes.push(format!("{place}: without TLS, passwords can be read on the way"));
         }
-        Ok(Self { tls, headers, users, rate, notes })
+        Ok(Self { tls, demand, headers, users, rate, notes })
     }
 
-    /// What of it holds, in a word.
-    pub fn secured_by(&self) -> &'static str {
-        match (self.tls.is_some(), self.users.is_empty()) {
-            (false, true) => "nothing",
-            (false, false) => "passwords",
-            (true, true) => "TLS",
-            (true, false) => "TLS and passwords",
-        }
+    /// What of it holds, in words.
+    pub fn secured_by(&self) -> String {
+        let clients = match self.demand {
+            Demand::Nothing => None,
+            Demand::AnyCertificate => Some("any client's certificate"),
+            Demand::Certificate => Some("a client's certificate"),
+            Demand::Name => Some("a named client's certificate"),
+        };
+        let holds =
+            [self.tls.as_ref().map(|_| "TLS"), clients, (!self.users.is_empty()).then_some("passwords")];
+        let holds: Vec<&str> = holds.into_iter().flatten().collect();
+        if holds.is_empty() { "nothing".to_owned() } else { holds.join(", ") }
     }
 
-    /// Lacks it TLS or passwords that the other has?
+    /// Does it ask for less than the other: no TLS, no passwords, less of a client?
     pub fn is_weaker_than(&self, other: &Self) -> bool {
-        self.tls.is_none() && other.tls.is_some() || self.users.is_empty() && !other.users.is_empty()
+        self.tls.is_none() && other.tls.is_some()
+            || self.users.is_empty() && !other.users.is_empty()
+            || self.demand < other.demand
     }
 
     /// Its notes, to the log.

@@ -19,6 +19,8 @@ pub async fn detach(pins: Option<PathBuf>, config: Option<&Path>, out: &mut impl
         Some(directory) => std::path::absolute(directory).context("--pins")?,
         None => Config::load(config)?.state.pins,
     };
+    // A link to it would be left over.
+    let directory = directory.canonicalize().unwrap_or(directory);
     check_capabilities()?;
     let shown = directory.display();
     let Some(pins) = Pins::open_existing(&directory)? else {

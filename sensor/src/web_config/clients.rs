@@ -57,6 +57,19 @@ impl Policy {
     }
 }
 
+/// What a client must show to be let in, the strictest last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Demand {
+    #[default]
+    Nothing,
+    /// A certificate, whoever signed it.
+    AnyCertificate,
+    /// One that the CA signed.
+    Certificate,
+    /// One of certain names.
+    Name,
+}
+
 /// Verifies what clients show.
 #[derive(Debug)]
 pub(super) struct Clients {
@@ -90,6 +103,15 @@ impl Clients {
         let signers = policy.verifies().then(|| verifier(roots)).transpose()?;
         let algorithms = provider.signature_verification_algorithms;
         Ok(Self { policy, signers, hints, allowed, algorithms })
+    }
+
+    pub fn demand(&self) -> Demand {
+        match self.policy {
+            Policy::RequireAny => Demand::AnyCertificate,
+            Policy::RequireAndVerify if self.allowed.is_some() => Demand::Name,
+            Policy::RequireAndVerify => Demand::Certificate,
+            Policy::None | Policy::Request | Policy::VerifyIfGiven => Demand::Nothing,
+        }
     }
 }
 

@@ -189,7 +189,7 @@ fn what_says_nothing_is_refused_so_that_an_emptied_file_opens_nothing() {
         ("tls_server_config:\n", "3: tls_server_config"),
         ("tls_server_config: {}\n", "3: tls_server_config"),
         ("tls_server_config: null\n", "3: tls_server_config"),
-        ("tls_server_config:\n  cert_file: \"\"\n  key_file:\n", "4: tls_server_config"),
+        ("tls_server_config:\n  cert_file: \"\"\n  key_file: \"\"\n", "4: tls_server_config"),
         ("http_server_config:\n  headers: {}\n", "4: http_server_config"),
         ("rate_limit: ~\n", "3: rate_limit"),
         ("rate_limit:\n  burst: 5\n", "4: rate_limit"),
@@ -203,6 +203,32 @@ fn what_says_nothing_is_refused_so_that_an_emptied_file_opens_nothing() {
         let error = read(&format!("http_server_config:\n  http2: false\n{users}")).err().expect(users);
         let expected = "DIR/web.yml:3: basic_auth_users: it says nothing; leave it out if that is meant";
         assert_eq!(error.to_string(), expected, "{users}");
+    }
+}
+
+#[test]
+fn a_key_without_a_value_is_not_taken_for_one_that_is_not_there() {
+    for key in [
+        "cert_file",
+        "client_auth_type",
+        "client_ca_file",
+        "client_allowed_sans",
+        "min_version",
+        "cipher_suites",
+    ] {
+        for nothing in ["", " null", " ~", " # prometheus.example"] {
+            let error = read(&format!("tls_server_config:\n  key_file: x\n  {key}:{nothing}\n"))
+                .err()
+                .expect(key)
+                .to_string();
+            assert!(error.starts_with("DIR/web.yml:"), "{key}:{nothing}: {error}");
+            assert!(error.contains("null") || error.contains("expected a list"), "{key}:{nothing}: {error}");
+        }
+    }
+    for key in ["client_auth_type", "min_version", "max_version"] {
+        let error =
+            read(&format!("tls_server_config:\n  cert: x\n  {key}: \"\"\n")).err().expect(key).to_string();
+        assert!(error.starts_with(&format!("DIR/web.yml:3: tls_server_config.{key}: \"\" is")), "{error}");
     }
 }
 

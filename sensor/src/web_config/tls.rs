@@ -13,7 +13,7 @@ use rustls::{CipherSuite, InconsistentKeys, ServerConfig, SupportedCipherSuite, 
 use serde_saphyr::Spanned;
 
 use super::Place;
-use super::clients::{Clients, Policy};
+use super::clients::{Clients, Demand, Policy};
 use super::pem;
 use super::written::{Text, Tls, given};
 use crate::config::{quote, read_small};
@@ -31,7 +31,7 @@ pub(super) fn server_config(
     written: &Tls,
     line: u64,
     notes: &mut Vec<String>,
-) -> Result<Arc<ServerConfig>> {
+) -> Result<(Arc<ServerConfig>, Demand)> {
     let section = Section { place, written, line };
     let provider = Arc::new(CryptoProvider {
         cipher_suites: section.cipher_suites()?,
@@ -47,6 +47,7 @@ pub(super) fn server_config(
         let line = written.cipher_suites.iter().flatten().next().map_or(line, |suite| suite.defined.line());
         section.error(line, "cipher_suites", "none of these is of a version that is spoken")
     })?;
+    let demand = clients.as_ref().map_or(Demand::Nothing, Clients::demand);
     let builder = match clients {
         Some(clients) => builder.with_client_cert_verifier(Arc::new(clients)),
         None => builder.with_client_cert_verifier(Arc::new(NoClientAuth)),
@@ -57,7 +58,7 @@ pub(super) fn server_config(
     // Nothing is kept of a client: who wants to come back shows its certificate again, to the CA of then.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    Ok(Arc::new(config))
+    Ok((Arc::new(config), demand))
 }
 
 struct Section<'a> {
@@ -139,7 +140,7 @@ impl Section<'_> {
         const AUTH: &str = "client_auth_type";
         let written = self.written;
         let ca = self.pem(("client_ca", &written.client_ca), ("client_ca_file", &written.client_ca_file))?;
-        let (policy, line) = match given(&written.client_auth_type) {
+        let (policy, line) = match &written.client_auth_type {
             None => (Policy::None, self.line),
             Some(name) => {
                 let line = name.defined.line();
@@ -198,7 +199,7 @@ impl Section<'_> {
     }
 
     fn versions(&self) -> Result<Vec<&'static SupportedProtocolVersion>> {
-        let version = |key: &str, text: &Text, default: u16| match given(text) {
+        let version = |key: &str, text: &Text, default: u16| match text {
             None => Ok(default),
             Some(text) => match text.value.as_str() {
                 "TLS12" => Ok(12),

@@ -42,21 +42,40 @@ fn section<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     Ok(Some(Spanned { value: value.unwrap_or_default(), referenced, defined }))
 }
 
+/// A key without a value is an error: it is what a file that breaks off ends with, and taken for one that is
+/// not there it would ask less of who connects.
+fn value<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Tls {
+    #[serde(deserialize_with = "value")]
     pub cert: Text,
+    #[serde(deserialize_with = "value")]
     pub key: Text,
+    #[serde(deserialize_with = "value")]
     pub client_ca: Text,
+    #[serde(deserialize_with = "value")]
     pub cert_file: Text,
+    #[serde(deserialize_with = "value")]
     pub key_file: Text,
+    #[serde(deserialize_with = "value")]
     pub client_auth_type: Text,
+    #[serde(deserialize_with = "value")]
     pub client_ca_file: Text,
+    #[serde(deserialize_with = "value")]
     pub client_allowed_sans: Option<Spanned<Vec<Spanned<String>>>>,
+    #[serde(deserialize_with = "value")]
     pub min_version: Text,
+    #[serde(deserialize_with = "value")]
     pub max_version: Text,
+    #[serde(deserialize_with = "value")]
     pub cipher_suites: Option<Vec<Spanned<String>>>,
+    #[serde(deserialize_with = "value")]
     pub prefer_server_cipher_suites: Option<bool>,
+    #[serde(deserialize_with = "value")]
     pub curve_preferences: Option<Vec<Spanned<String>>>,
 }
 

@@ -92,3 +92,28 @@ fn policies_that_anybody_passes_are_noted() {
         assert_eq!(about, notes, "{policy}: {:?}", web.notes);
     }
 }
+
+#[test]
+fn what_asks_less_of_clients_than_before_is_weaker() {
+    let files = files();
+    let web = |lines: &str| files.web(&format!("{TLS}{lines}"));
+    let (ca, names) = ("  client_ca_file: ca.crt\n", "  client_allowed_sans: [client.test]\n");
+    let required = format!("  client_auth_type: RequireAndVerifyClientCert\n{ca}");
+    let steps = [
+        (web(&format!("{required}{names}")), "TLS, a named client's certificate"),
+        (web(&required), "TLS, a client's certificate"),
+        (web("  client_auth_type: RequireAnyClientCert\n"), "TLS, any client's certificate"),
+        (web(&format!("  client_auth_type: VerifyClientCertIfGiven\n{ca}")), "TLS"),
+    ];
+    for (web, expected) in &steps {
+        assert_eq!(web.secured_by(), *expected);
+        assert!(!web.is_weaker_than(web));
+    }
+    for pair in steps.windows(2) {
+        assert!(
+            pair[1].0.is_weaker_than(&pair[0].0) && !pair[0].0.is_weaker_than(&pair[1].0),
+            "{}",
+            pair[1].1
+        );
+    }
+}
