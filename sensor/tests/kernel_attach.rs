@@ -311,3 +311,25 @@ fn detach_needs_no_config_where_it_is_told_the_pins_and_takes_nothing_but_a_daem
         assert!(pins.path().join("maps").exists());
     }
 }
+
+/// Interfaces and handles have the same numbers in each: what hangs there is another sensor's.
+#[test]
+fn detach_in_another_namespace_removes_nothing_there_and_says_where_to_run_it() {
+    let ((here, _far), (elsewhere, _beyond)) = (Namespace::pair(), Namespace::pair());
+    let (_, ours_pins, _) = start(&here, PinsDirectory::new(), CLSACT, &[]).stop();
+    let (_, others_pins, _) = start(&elsewhere, PinsDirectory::new(), CLSACT, &[]).stop();
+    let detach = |namespace: &Namespace, pins: &PinsDirectory| {
+        namespace.command(BINARY).arg("detach").arg("--pins").arg(pins.path()).output().expect("it runs")
+    };
+    let refused = detach(&elsewhere, &ours_pins);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("counts in another network namespace: run this there"), "{said}");
+    assert_eq!((ours(&here), ours(&elsewhere)), (2, 2));
+
+    assert!(detach(&here, &ours_pins).status.success());
+    assert_eq!((ours(&here), ours(&elsewhere)), (0, 2));
+    // Where somebody removed the filters, there is nothing to refuse for.
+    tc(&elsewhere, "qdisc del dev eth0 clsact");
+    assert!(detach(&elsewhere, &others_pins).status.success());
+}

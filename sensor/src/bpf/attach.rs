@@ -6,6 +6,7 @@
 //! both hooks of an interface.
 
 mod clsact;
+mod elsewhere;
 mod filters;
 mod tcx;
 
@@ -15,6 +16,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use aya::programs::TcAttachType;
 use sensor_ebpf::abi::{Direction, program};
+
+pub use elsewhere::ensure_all_is_here;
 
 use super::Programs;
 use super::interfaces::{Framing, Interface, Netlink};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use crate::bpf::attach::{attached, detach_all};
+use crate::bpf::attach::{attached, detach_all, ensure_all_is_here};
 use crate::bpf::interfaces::Netlink;
 use crate::bpf::pins::Pins;
 use crate::config::Config;
@@ -29,7 +29,9 @@ pub async fn detach(pins: Option<PathBuf>, config: Option<&Path>, out: &mut impl
     };
     pins.ensure_a_daemons()?;
     let interfaces = attached(&pins)?.len();
-    detach_all(&Netlink::open()?, &pins).await?;
+    let netlink = Netlink::open()?;
+    ensure_all_is_here(&netlink, &pins).await?;
+    detach_all(&netlink, &pins).await?;
     pins.remove()?;
     let plural = if interfaces == 1 { "" } else { "s" };
     writeln!(out, "detached from {interfaces} interface{plural} and removed {shown}")?;
