@@ -309,6 +309,12 @@ fn detach_needs_no_config_where_it_is_told_the_pins_and_takes_nothing_but_a_daem
         fs::create_dir_all(pins.path().join("maps")).expect("a directory on the bpffs");
         assert_eq!(detach().status.code(), Some(1));
         assert!(pins.path().join("maps").exists());
+        let elsewhere = tempfile::TempDir::new().expect("a directory");
+        fs::write(elsewhere.path().join("file"), "").expect("a file");
+        std::os::unix::fs::symlink(elsewhere.path(), pins.path().join("links")).expect("a link");
+        assert_eq!(detach().status.code(), Some(1));
+        assert!(elsewhere.path().join("file").exists(), "nothing behind a link");
+        fs::remove_file(pins.path().join("links")).expect("it is there");
     }
 }
 

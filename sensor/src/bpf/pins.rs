@@ -167,8 +167,11 @@ impl Pins {
     pub fn ensure_a_daemons(&self) -> Result<()> {
         let former = self.former()?;
         for entry in fs::read_dir(&self.root).with_context(|| format!("{}", self.root.display()))? {
-            let path = entry?.path();
-            let is_ours = path == self.links() || former.contains(&path) || path == self.maps();
+            let entry = entry?;
+            let path = entry.path();
+            // Of the entry itself: behind a link its owner would have root remove what is somebody else's.
+            let is_ours = entry.file_type()?.is_dir()
+                && (path == self.links() || former.contains(&path) || path == self.maps());
             ensure!(
                 is_ours && self.links().is_dir(),
                 "state.pins: {} holds {}, which is no daemon's: nothing was removed",
