@@ -9,7 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use rustix::fs::{FlockOperation, Mode, OFlags, StatVfsMountFlags};
+use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 
 /// Magic number of a bpffs (`BPF_FS_MAGIC`, include/uapi/linux/magic.h).
@@ -19,6 +19,8 @@ const BPF_FS: &str = "/sys/fs/bpf";
 
 /// What the names of directories of former sets begin with; a number follows.
 const FORMER: &str = "former-";
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// A pins directory, held by this process until it is dropped.
 #[derive(Debug)]
@@ -40,7 +42,7 @@ impl Pins {
         for directory in [root.to_owned(), root.join("maps"), root.join("links")] {
             make_directory(&directory)?;
         }
-        Self::lock(root, is_new)
+        Self::lock(root, is_new, OFlags::empty())
     }
 
     /// Opens and locks a directory that a daemon left; `None` when there is none.
@@ -49,14 +51,13 @@ impl Pins {
             return Ok(None);
         }
         ensure_bpffs(root)?;
-        Self::lock(root, false).map(Some)
+        // What is removed is removed in this directory, wherever its owner has the name lead meanwhile.
+        Self::lock(root, false, OFlags::NOFOLLOW).map(Some)
     }
 
-    fn lock(root: &Path, is_new: bool) -> Result<Self> {
+    fn lock(root: &Path, is_new: bool, more: OFlags) -> Result<Self> {
         let named = || format!("state.pins: {}", root.display());
-        let directory =
-            rustix::fs::open(root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-                .with_context(named)?;
+        let directory = rustix::fs::open(root, DIRECTORY | more, Mode::empty()).with_context(named)?;
         match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self { root: root.to_owned(), lock: directory, is_new }),
             Err(Errno::WOULDBLOCK) => {
@@ -131,20 +132,20 @@ impl Pins {
 
     /// Makes a former set the one in use; there is no other in its place.
     pub(super) fn put_in_place(&self, former: &Path) -> Result<()> {
-        remove_directory(&self.maps())?;
+        self.remove_directory(&self.maps())?;
         fs::rename(former, self.maps()).with_context(|| format!("{}", former.display()))
     }
 
     /// Removes what a daemon began and did not finish.
     pub(super) fn clear_maps(&self) -> Result<()> {
-        remove_entries(&self.maps())
+        self.remove_entries(&self.maps())
     }
 
     /// Removes sets whose counts were taken over.
     pub(super) fn remove_former(&self) -> Result<()> {
         for path in self.former()? {
-            remove_entries(&path)?;
-            remove_directory(&path)?;
+            self.remove_entries(&path)?;
+            self.remove_directory(&path)?;
         }
         Ok(())
     }
@@ -187,13 +188,53 @@ impl Pins {
         // Former sets first: without the one in use, the next daemon would take them for uncounted.
         self.remove_former()?;
         for directory in [self.links(), self.maps()] {
-            remove_entries(&directory)?;
+            self.remove_entries(&directory)?;
         }
         // By `links` it is told to be ours: it goes last.
         for directory in [self.maps(), self.links()] {
-            remove_directory(&directory)?;
+            self.remove_directory(&directory)?;
         }
-        remove_directory(&self.root)
+        match fs::remove_dir(&self.root) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("{}", self.root.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes what is in a directory of this one, but not behind a link: the owner of the pins need not be
+    /// who removes them.
+    fn remove_entries(&self, path: &Path) -> Result<()> {
+        let named = || format!("{}", path.display());
+        let name = path.file_name().with_context(named)?;
+        let directory =
+            match rustix::fs::openat(&self.lock, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
+                Err(Errno::NOENT) => return Ok(()),
+                opened => opened.with_context(named)?,
+            };
+        for entry in Dir::read_from(&directory).with_context(named)? {
+            let entry = entry.with_context(named)?;
+            if [c".", c".."].contains(&entry.file_name()) {
+                continue;
+            }
+            let is_directory = entry.file_type() == FileType::Directory;
+            let flags = if is_directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+            let removed = rustix::fs::unlinkat(&directory, entry.file_name(), flags);
+            removed.with_context(|| {
+                format!("{}", path.join(entry.file_name().to_string_lossy().as_ref()).display())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Removes an empty directory of this one; one that is not there is as good as removed.
+    fn remove_directory(&self, path: &Path) -> Result<()> {
+        let named = || format!("{}", path.display());
+        let name = path.file_name().with_context(named)?;
+        match rustix::fs::unlinkat(&self.lock, name, AtFlags::REMOVEDIR) {
+            Err(Errno::NOENT) => Ok(()),
+            removed => removed.with_context(named),
+        }
     }
 }
 
@@ -215,25 +256,6 @@ fn make_directory(path: &Path) -> Result<()> {
 fn is_empty(directory: &Path) -> Result<bool> {
     let entries = fs::read_dir(directory).with_context(|| format!("{}", directory.display()))?;
     Ok(entries.count() == 0)
-}
-
-fn remove_entries(directory: &Path) -> Result<()> {
-    let Ok(entries) = fs::read_dir(directory) else { return Ok(()) };
-    for entry in entries {
-        let path = entry.with_context(|| format!("{}", directory.display()))?.path();
-        let removed = if path.is_dir() { fs::remove_dir(&path) } else { fs::remove_file(&path) };
-        removed.with_context(|| format!("{}", path.display()))?;
-    }
-    Ok(())
-}
-
-fn remove_directory(path: &Path) -> Result<()> {
-    match fs::remove_dir(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("{}", path.display()))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// A bpffs must be there. Where nothing is mounted at the conventional place, it is mounted, as
