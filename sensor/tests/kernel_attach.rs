@@ -339,3 +339,26 @@ fn detach_in_another_namespace_removes_nothing_there_and_says_where_to_run_it() 
     tc(&elsewhere, "qdisc del dev eth0 clsact");
     assert!(detach(&elsewhere, &others_pins).status.success());
 }
+
+/// Its owner need not be who runs `detach`.
+#[test]
+fn detach_takes_nothing_off_that_a_link_among_the_pins_leads_to() {
+    if kernel::lacks(Since::Tcx) {
+        return;
+    }
+    let (near, _far) = Namespace::pair();
+    let (_, others, _) = start(&near, PinsDirectory::new(), TCX, &[]).stop();
+    let pins = PinsDirectory::new();
+    for directory in ["maps", "links"] {
+        fs::create_dir_all(pins.path().join(directory)).expect("a directory on the bpffs");
+    }
+    for entry in fs::read_dir(others.path().join("links")).expect("it is there") {
+        let entry = entry.expect("it is read");
+        let link = pins.path().join("links").join(entry.file_name());
+        std::os::unix::fs::symlink(entry.path(), link).expect("a link");
+    }
+    let refused =
+        near.command(BINARY).arg("detach").arg("--pins").arg(pins.path()).output().expect("it runs");
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert_eq!(ours(&near), 2);
+}

@@ -10,10 +10,7 @@ mod elsewhere;
 mod filters;
 mod tcx;
 
-use std::fs;
-use std::path::PathBuf;
-
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use aya::programs::TcAttachType;
 use sensor_ebpf::abi::{Direction, program};
 
@@ -21,6 +18,7 @@ pub use elsewhere::ensure_all_is_here;
 
 use super::Programs;
 use super::interfaces::{Framing, Interface, Netlink};
+use super::links::Links;
 use super::pins::Pins;
 use crate::config::Attach;
 
@@ -62,7 +60,7 @@ pub async fn attach(
     interface: &Interface,
     how: Attach,
 ) -> Result<Hook> {
-    let on = On { netlink, links: pins.links(), interface };
+    let on = On { netlink, links: &pins.links()?, interface };
     let first = match how {
         Attach::Clsact => Hook::Clsact,
         Attach::Auto if on.is_held_by(Hook::Clsact)? && !on.is_held_by(Hook::Tcx)? => Hook::Clsact,
@@ -106,7 +104,7 @@ pub async fn is_attached(
     interface: &Interface,
     hook: Hook,
 ) -> Result<bool> {
-    let on = On { netlink, links: pins.links(), interface };
+    let on = On { netlink, links: &pins.links()?, interface };
     let names = names(interface)?;
     for direction in Direction::ALL {
         let program = programs.get(names[direction as usize])?.info()?.id();
@@ -134,7 +132,7 @@ fn names(interface: &Interface) -> Result<[&'static str; 2]> {
 /// One interface.
 struct On<'a> {
     netlink: &'a Netlink,
-    links: PathBuf,
+    links: &'a Links,
     interface: &'a Interface,
 }
 
@@ -175,7 +173,7 @@ impl On<'_> {
             }
         }
         if hook == Hook::Clsact && !self.is_held_by(hook)? {
-            clsact::leave_qdisc(self.netlink, &self.links, self.interface.index, true).await?;
+            clsact::leave_qdisc(self.netlink, self.links, self.interface.index, true).await?;
         }
         Ok(())
     }
@@ -193,7 +191,7 @@ impl On<'_> {
     }
 
     fn place(&self, direction: Direction) -> Place<'_> {
-        Place { netlink: self.netlink, links: self.links.clone(), index: self.interface.index, direction }
+        Place { netlink: self.netlink, links: self.links, index: self.interface.index, direction }
     }
 }
 
@@ -207,7 +205,7 @@ enum Hung {
 /// One direction of one interface.
 struct Place<'a> {
     netlink: &'a Netlink,
-    links: PathBuf,
+    links: &'a Links,
     index: u32,
     direction: Direction,
 }
@@ -222,12 +220,13 @@ impl Place<'_> {
 /// Takes both directions off whatever has this index, as far as they are on it. `is_there`:
 /// there is such an interface in this namespace.
 pub async fn detach(netlink: &Netlink, pins: &Pins, index: u32, is_there: bool) -> Result<()> {
+    let links = &pins.links()?;
     for direction in Direction::ALL {
-        let place = Place { netlink, links: pins.links(), index, direction };
+        let place = Place { netlink, links, index, direction };
         place.leave_tcx()?;
         place.leave_clsact().await?;
     }
-    clsact::leave_qdisc(netlink, &pins.links(), index, is_there).await
+    clsact::leave_qdisc(netlink, links, index, is_there).await
 }
 
 /// Takes everything off everything.
@@ -242,13 +241,9 @@ pub async fn detach_all(netlink: &Netlink, pins: &Pins) -> Result<()> {
 
 /// Indices of the interfaces that something of ours is, or was, attached to.
 pub fn attached(pins: &Pins) -> Result<Vec<u32>> {
-    let mut indices = Vec::new();
-    for entry in fs::read_dir(pins.links()).with_context(|| format!("{}", pins.links().display()))? {
-        let file = entry?.file_name();
-        let index: Option<u32> =
-            file.to_str().and_then(|file| file.split('_').next()).and_then(|word| word.parse().ok());
-        indices.extend(index);
-    }
+    let names = pins.links()?.names()?;
+    let mut indices: Vec<u32> =
+        names.iter().filter_map(|name| name.split('_').next()?.parse().ok()).collect();
     indices.sort_unstable();
     indices.dedup();
     Ok(indices)

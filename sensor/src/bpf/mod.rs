@@ -11,6 +11,7 @@ mod flow_copies;
 pub mod interfaces;
 mod known_copies;
 mod layout;
+pub mod links;
 mod log;
 mod mapped;
 pub mod maps;

@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, StatVfsMountFlags};
 use rustix::io::Errno;
+use rustix::path::Arg;
+
+use super::links::Links;
 
 /// Magic number of a bpffs (`BPF_FS_MAGIC`, include/uapi/linux/magic.h).
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
@@ -47,7 +50,7 @@ impl Pins {
 
     /// Opens and locks a directory that a daemon left; `None` when there is none.
     pub fn open_existing(root: &Path) -> Result<Option<Self>> {
-        if !root.exists() {
+        if !root.try_exists().with_context(|| format!("state.pins: {}", root.display()))? {
             return Ok(None);
         }
         ensure_bpffs(root)?;
@@ -75,7 +78,16 @@ impl Pins {
     }
 
     /// Where links are pinned, and where it is noted what else was attached.
-    pub fn links(&self) -> PathBuf {
+    pub fn links(&self) -> Result<Links> {
+        self.open_directory("links").map(Links::new).context("state.pins: links")
+    }
+
+    /// One of this directory's own, and nothing behind a link: the owner of the pins need not be who uses them.
+    fn open_directory(&self, name: impl Arg) -> rustix::io::Result<OwnedFd> {
+        rustix::fs::openat(&self.lock, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
+    }
+
+    fn links_path(&self) -> PathBuf {
         self.root.join("links")
     }
 
@@ -88,7 +100,7 @@ impl Pins {
         let there = fs::metadata(&self.root).map(|found| (found.dev(), found.ino()));
         let complete = there.is_ok_and(|there| there == (ours.st_dev, ours.st_ino))
             && self.maps().is_dir()
-            && self.links().is_dir();
+            && self.links_path().is_dir();
         ensure!(
             complete,
             "state.pins: {} was removed while it was in use, and the programs were detached with it; \
@@ -113,7 +125,7 @@ impl Pins {
 
     /// Was anything attached from here, as far as is written down?
     pub(super) fn has_links(&self) -> Result<bool> {
-        Ok(!is_empty(&self.links())?)
+        Ok(!self.links()?.names()?.is_empty())
     }
 
     pub(super) fn is_without_maps(&self) -> Result<bool> {
@@ -172,26 +184,32 @@ impl Pins {
             let path = entry.path();
             // Of the entry itself: behind a link its owner would have root remove what is somebody else's.
             let is_ours = entry.file_type()?.is_dir()
-                && (path == self.links() || former.contains(&path) || path == self.maps());
+                && (path == self.links_path() || former.contains(&path) || path == self.maps());
             ensure!(
-                is_ours && self.links().is_dir(),
+                is_ours && self.links_path().is_dir(),
                 "state.pins: {} holds {}, which is no daemon's: nothing was removed",
                 self.root.display(),
                 path.file_name().unwrap_or_default().to_string_lossy()
             );
         }
-        [self.maps(), self.links()].iter().try_for_each(|directory| make_directory(directory))
+        for name in ["maps", "links"] {
+            match rustix::fs::mkdirat(&self.lock, name, Mode::RWXU) {
+                Err(Errno::EXIST) => {}
+                made => made.with_context(|| format!("state.pins: {name}"))?,
+            }
+        }
+        Ok(())
     }
 
     /// Removes everything in it, and itself. Attached programs are detached by their pins' going.
     pub fn remove(&self) -> Result<()> {
         // Former sets first: without the one in use, the next daemon would take them for uncounted.
         self.remove_former()?;
-        for directory in [self.links(), self.maps()] {
+        for directory in [self.links_path(), self.maps()] {
             self.remove_entries(&directory)?;
         }
         // By `links` it is told to be ours: it goes last.
-        for directory in [self.maps(), self.links()] {
+        for directory in [self.maps(), self.links_path()] {
             self.remove_directory(&directory)?;
         }
         match fs::remove_dir(&self.root) {
@@ -202,16 +220,14 @@ impl Pins {
         }
     }
 
-    /// Removes what is in a directory of this one, but not behind a link: the owner of the pins need not be
-    /// who removes them.
+    /// Removes what is in a directory of this one.
     fn remove_entries(&self, path: &Path) -> Result<()> {
         let named = || format!("{}", path.display());
         let name = path.file_name().with_context(named)?;
-        let directory =
-            match rustix::fs::openat(&self.lock, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
-                Err(Errno::NOENT) => return Ok(()),
-                opened => opened.with_context(named)?,
-            };
+        let directory = match self.open_directory(name) {
+            Err(Errno::NOENT) => return Ok(()),
+            opened => opened.with_context(named)?,
+        };
         for entry in Dir::read_from(&directory).with_context(named)? {
             let entry = entry.with_context(named)?;
             if [c".", c".."].contains(&entry.file_name()) {

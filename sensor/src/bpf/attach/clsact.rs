@@ -3,18 +3,16 @@
 //! daemon finds. (A bpffs takes no dots in names.) A qdisc that we made is `<ifindex>_qdisc`; one
 //! that was there before is never removed, nor is ours while someone else has filters on it.
 
-use std::fs;
-use std::io;
 use std::mem;
-use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Result, anyhow, ensure};
 use aya::programs::SchedClassifier;
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle};
 
 use super::filters::{PRIORITY, Spot};
 use super::{Hung, Place, attach_type};
 use crate::bpf::interfaces::Netlink;
+use crate::bpf::links::Links;
 
 /// "pool": the first handle that we try, so that `tc filter show` gives us away.
 const FIRST_HANDLE: u32 = 0x706f_6f6c;
@@ -26,14 +24,14 @@ impl Place<'_> {
     /// what the interface was called when it was listed.
     pub(super) async fn hang_on_clsact(&self, program: &mut SchedClassifier, name: &str) -> Result<Hung> {
         self.have_qdisc().await?;
-        for (path, handle) in self.noted()? {
+        for (note, handle) in self.noted()? {
             let spot = self.spot(handle);
             match self.netlink.filter(spot).await? {
                 Some(filter) if filter.is_ours() => {
                     return self.fill(program, name, spot, Hung::InPlace).await;
                 }
                 None => return self.fill(program, name, spot, Hung::Anew).await,
-                Some(_) => remove_directory(&path)?,
+                Some(_) => self.links.remove_note(&note)?,
             }
         }
         let mut last = None;
@@ -42,13 +40,13 @@ impl Place<'_> {
             if self.netlink.filter(spot).await?.is_some() {
                 continue;
             }
-            let note = self.note_path(handle);
-            make_directory(&note)?;
+            let note = self.note(handle);
+            self.links.note(&note)?;
             match self.fill(program, name, spot, Hung::Anew).await {
                 Ok(hung) => return Ok(hung),
                 Err(error) => last = Some(error),
             }
-            remove_directory(&note)?;
+            self.links.remove_note(&note)?;
         }
         Err(last.unwrap_or_else(|| anyhow!("others have taken all {HANDLES} handles of ours")))
     }
@@ -92,9 +90,9 @@ impl Place<'_> {
 
     /// Removes what was noted, filters first.
     pub(super) async fn leave_clsact(&self) -> Result<()> {
-        for (path, handle) in self.noted()? {
+        for (note, handle) in self.noted()? {
             self.netlink.remove_filter(self.spot(handle)).await?;
-            remove_directory(&path)?;
+            self.links.remove_note(&note)?;
         }
         Ok(())
     }
@@ -111,64 +109,44 @@ impl Place<'_> {
             ensure!(kind == "clsact", "there is a qdisc of kind {kind}, which has no egress");
             return Ok(());
         }
-        let note = qdisc_path(&self.links, self.index);
-        make_directory(&note)?;
+        let note = qdisc_note(self.index);
+        self.links.note(&note)?;
         let made = self.netlink.add_clsact(self.index).await;
         if !matches!(made, Ok(true)) {
-            remove_directory(&note)?;
+            self.links.remove_note(&note)?;
         }
         made.map(|_| ())
     }
 
     /// The notes of filters here, with their handles.
-    fn noted(&self) -> Result<Vec<(PathBuf, u32)>> {
+    fn noted(&self) -> Result<Vec<(String, u32)>> {
         let prefix = format!("{}_clsact_", self.stem());
-        let mut noted = Vec::new();
-        for entry in fs::read_dir(&self.links).with_context(|| format!("{}", self.links.display()))? {
-            let path = entry?.path();
-            let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
-            if let Some(handle) = file.strip_prefix(&prefix).and_then(|hex| u32::from_str_radix(hex, 16).ok())
-            {
-                noted.push((path, handle));
-            }
-        }
-        Ok(noted)
+        let handle = |note: &str| u32::from_str_radix(note.strip_prefix(&prefix)?, 16).ok();
+        let names = self.links.names()?.into_iter();
+        Ok(names.filter_map(|note| handle(&note).map(|handle| (note, handle))).collect())
     }
 
     const fn spot(&self, handle: u32) -> Spot {
         Spot { index: self.index, direction: self.direction, handle }
     }
 
-    fn note_path(&self, handle: u32) -> PathBuf {
-        self.links.join(format!("{}_clsact_{handle:08x}", self.stem()))
+    fn note(&self, handle: u32) -> String {
+        format!("{}_clsact_{handle:08x}", self.stem())
     }
 }
 
 /// Removes the qdisc of an interface if it was made here and nobody uses it.
-pub(super) async fn leave_qdisc(netlink: &Netlink, links: &Path, index: u32, is_there: bool) -> Result<()> {
-    let note = qdisc_path(links, index);
-    if !note.exists() {
+pub(super) async fn leave_qdisc(netlink: &Netlink, links: &Links, index: u32, is_there: bool) -> Result<()> {
+    let note = qdisc_note(index);
+    if !links.has(&note) {
         return Ok(());
     }
     if is_there && let Err(error) = netlink.remove_unused_clsact(index).await {
         tracing::warn!(index, "removing our clsact qdisc: {error:#}");
     }
-    remove_directory(&note)
+    links.remove_note(&note)
 }
 
-fn qdisc_path(links: &Path, index: u32) -> PathBuf {
-    links.join(format!("{index}_qdisc"))
-}
-
-fn make_directory(path: &Path) -> Result<()> {
-    match fs::create_dir(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(error).with_context(|| format!("{}", path.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn remove_directory(path: &Path) -> Result<()> {
-    fs::remove_dir(path).with_context(|| format!("{}", path.display()))
+fn qdisc_note(index: u32) -> String {
+    format!("{index}_qdisc")
 }

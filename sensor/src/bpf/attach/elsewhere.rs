@@ -21,10 +21,11 @@ const FREED_WITHIN: Duration = Duration::from_secs(2);
 /// When a program that counts in these maps hangs on no interface here. Who may not list the kernel's
 /// programs (`CAP_SYS_ADMIN`) is not told.
 pub async fn ensure_all_is_here(netlink: &Netlink, pins: &Pins) -> Result<()> {
+    let links = &pins.links()?;
     let mut places = Vec::new();
     for index in attached(pins)? {
         for direction in Direction::ALL {
-            let place = Place { netlink, links: pins.links(), index, direction };
+            let place = Place { netlink, links, index, direction };
             if place.has_filter()? {
                 places.push(place);
             }

@@ -5,11 +5,8 @@
 //! after its device is gone, or after someone detached it. The kernel is asked what hangs here.
 
 use std::ffi::CString;
-use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
@@ -19,6 +16,7 @@ use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd};
 use sensor_ebpf::abi::Direction;
 
 use super::{Hung, Place, attach_type};
+use crate::bpf::links::named;
 
 /// Most programs on one hook (`BPF_MPROG_MAX`, kernel/bpf/mprog.c).
 const PROGRAMS_MAX: u32 = 64;
@@ -27,24 +25,24 @@ impl Place<'_> {
     /// Attaches, or gives the link that an earlier daemon pinned our program in place. `name`: what
     /// the interface was called when it was listed.
     pub(super) fn hang_on_tcx(&self, program: &mut SchedClassifier, name: &str) -> Result<Hung> {
-        let path = self.link_path();
+        let pin = self.stem();
         if let Some(link) = self.pinned()? {
             if self.holds(&link)? {
                 let link: SchedClassifierLink = link.try_into()?;
                 let taken = program.attach_to_link(link);
-                let taken = taken.with_context(|| format!("taking over {}", path.display()))?;
+                let taken = taken.with_context(|| format!("taking over {}", named(&pin)))?;
                 // The pin holds the link; ours may go.
                 let link: FdLink = program.take_link(taken)?.try_into()?;
                 drop(link);
                 return Ok(Hung::InPlace);
             }
-            fs::remove_file(&path).with_context(|| format!("{}", path.display()))?;
+            self.links.remove(&pin)?;
         }
         let options = TcAttachOptions::TcxOrder(LinkOrder::first());
         let link = program.attach_with_options(name, attach_type(self.direction), options)?;
         let link: FdLink = program.take_link(link)?.try_into()?;
         ensure!(self.holds(&link)?, "{name} is no longer the interface that it was");
-        link.pin(&path).with_context(|| format!("pinning {}", path.display()))?;
+        link.pin(self.links.path(&pin)).with_context(|| format!("pinning {}", named(&pin)))?;
         Ok(Hung::Anew)
     }
 
@@ -57,28 +55,25 @@ impl Place<'_> {
     /// Takes the pinned link off, wherever its device is. Unpinned it would go as well, but later:
     /// nobody may count by it any more when this returns.
     pub(super) fn leave_tcx(&self) -> Result<()> {
-        let path = self.link_path();
-        if !path.exists() {
-            return Ok(());
-        }
-        let named = || format!("{}", path.display());
-        let link = link_at(&path).with_context(named)?;
-        fs::remove_file(&path).with_context(named)?;
-        detach(&link).with_context(named)
+        let pin = self.stem();
+        let Some(entry) = self.links.open(&pin)? else { return Ok(()) };
+        let link = link_at(&entry).with_context(|| named(&pin))?;
+        self.links.remove(&pin)?;
+        detach(&link).with_context(|| named(&pin))
     }
 
     pub(super) fn has_link(&self) -> bool {
-        self.link_path().exists()
+        self.links.has(&self.stem())
     }
 
     fn pinned(&self) -> Result<Option<FdLink>> {
-        let path = self.link_path();
-        match PinnedLink::from_pin(&path) {
+        let pin = self.stem();
+        match PinnedLink::from_pin(self.links.path(&pin)) {
             Ok(pinned) => Ok(Some(pinned.into())),
             Err(LinkError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => {
                 Ok(None)
             }
-            Err(error) => Err(error).with_context(|| format!("{}", path.display())),
+            Err(error) => Err(error).with_context(|| named(&pin)),
         }
     }
 
@@ -86,15 +81,11 @@ impl Place<'_> {
     fn holds(&self, link: &FdLink) -> Result<bool> {
         Ok(links_on(self.index, self.direction)?.contains(&link.info()?.id()))
     }
-
-    fn link_path(&self) -> PathBuf {
-        self.links.join(self.stem())
-    }
 }
 
-/// A pinned link, which aya 0.14 takes off by letting go of it only.
-fn link_at(path: &Path) -> Result<OwnedFd> {
-    let name = CString::new(path.as_os_str().as_bytes())?;
+/// The link of a pin, which aya 0.14 takes off by letting go of it only.
+fn link_at(pin: &OwnedFd) -> Result<OwnedFd> {
+    let name = CString::new(format!("/proc/self/fd/{}", pin.as_raw_fd()))?;
     // SAFETY: a union of integers, of which all zeros is a value; what is not named must be zero.
     let mut request: bpf_attr = unsafe { std::mem::zeroed() };
     request.__bindgen_anon_4.pathname = name.as_ptr().expose_provenance() as u64;
