@@ -79,12 +79,19 @@ impl Web {
         let users =
             Users::new(&place, written.basic_auth_users.map(|users| users.value).unwrap_or_default())?;
         let rate = written.rate_limit.map(|limit| Rate::new(&place, &limit.value)).transpose()?.flatten();
-        if tls.is_none() && users.is_empty() {
-            notes.push(format!("{place}: neither TLS nor passwords: whoever reaches the port is answered"));
-        } else if tls.is_none() {
-            notes.push(format!("{place}: without TLS, passwords can be read on the way"));
+        let mut web = Self { tls, demand, headers, users, rate, notes };
+        if web.is_open() {
+            web.notes
+                .push(format!("{place}: neither TLS nor passwords: whoever reaches the port is answered"));
+        } else if web.tls.is_none() {
+            web.notes.push(format!("{place}: without TLS, passwords can be read on the way"));
         }
-        Ok(Self { tls, demand, headers, users, rate, notes })
+        Ok(web)
+    }
+
+    /// Is whoever reaches the port answered?
+    pub fn is_open(&self) -> bool {
+        self.tls.is_none() && self.users.is_empty()
     }
 
     /// What of it holds, in words.

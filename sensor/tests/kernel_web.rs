@@ -95,10 +95,11 @@ fn a_web_config_or_certificate_that_changes_is_taken_over_and_a_broken_one_is_no
     files.write("server.key", &key[..key.len() / 2]);
     let shown = wait_for("a failed reload", &daemon, &near, &files, |_, answer| is_successful(answer, 0));
     assert_eq!(shown, second, "the old key stays in use");
-    let (config, web) = (daemon.config(), files.text("web.yml"));
+    let config = daemon.config();
     let line = format!(
-        "{}:5: http.web_config: {web}:3: tls_server_config.key_file: {}: it is PEM that breaks off",
+        "{}:5: http.web_config: {}:3: tls_server_config.key_file: {}: it is PEM that breaks off",
         config.display(),
+        web.display(),
         files.text("server.key")
     );
     assert!(daemon.log().contains(&line), "{line}\n{}", daemon.log());
@@ -124,11 +125,19 @@ fn a_web_config_or_certificate_that_changes_is_taken_over_and_a_broken_one_is_no
     assert!(daemon.get("/metrics").is_none_or(|(code, _)| code != 200), "nobody without TLS");
     assert!(daemon.log().contains("web.yml: it says nothing"), "{}", daemon.log());
 
-    // Taken away on purpose, TLS goes, and the log tells.
-    files.write("web.yml", HEADERS_ALONE);
-    daemon.signal(Signal::HUP);
-    daemon.wait_for("a good reload", |metrics| metrics.sum(SUCCESSFUL, &[]) == 1);
-    for told in ["HTTP was secured by TLS, and is by nothing from here on", "neither TLS nor passwords"] {
-        assert!(daemon.log().contains(told), "{told}\n{}", daemon.log());
+    // Nor by a web config, or a config, that asks for nothing any more.
+    let written = fs::read_to_string(&config).expect("its config");
+    for (file, text) in [(&web, HEADERS_ALONE), (&config, "")] {
+        files.write("web.yml", TLS);
+        fs::write(&config, &written).expect("the config");
+        daemon.signal(Signal::HUP);
+        wait_for("a good reload", &daemon, &near, &files, |_, answer| is_successful(answer, 1));
+        fs::write(file, text).expect("a file of ours");
+        daemon.signal(Signal::HUP);
+        let shown = wait_for("a failed reload", &daemon, &near, &files, |_, answer| is_successful(answer, 0));
+        assert_eq!(shown, second);
+        assert!(daemon.get("/metrics").is_none_or(|(code, _)| code != 200), "nobody without TLS");
     }
+    let refusals = daemon.log().matches("HTTP is secured by TLS, and would answer whoever").count();
+    assert_eq!(refusals, 2, "{}", daemon.log());
 }

@@ -3,7 +3,7 @@
 
 use std::time::SystemTime;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 
 use super::Daemon;
 use super::compile::compile;
@@ -53,6 +53,12 @@ impl Daemon {
 
     fn read_and_compile(&mut self) -> Result<(Watched, Web)> {
         let config = Config::load(self.config_path.as_deref())?;
+        let ours = self.config.document.path();
+        ensure!(
+            config.document.path() == ours || ours.as_os_str().is_empty(),
+            "{}: it is gone; the defaults take its place at a start only",
+            ours.display()
+        );
         // As they are before they are read: what changes meanwhile is a change.
         self.feeds = Feeds::of(&config);
         for key in self.config.read_at_start(&config) {
@@ -60,6 +66,7 @@ impl Daemon {
         }
         let config = Config { limits: self.state.limits.clone(), ..config };
         let web = Web::load(&config)?;
+        ensure_not_opened(&self.state.web.get(), &web)?;
         let lists = Watchlists::load(&config)?;
         self.feeds.ensure_unchanged()?;
         let watched = compile(&mut self.tables, &mut self.recognition, lists, &config)?;
@@ -83,4 +90,15 @@ impl Daemon {
             self.take_over(Err(error));
         }
     }
+}
+
+/// A config that was emptied by mistake, or lost its web config, must not let everybody in.
+fn ensure_not_opened(before: &Web, now: &Web) -> Result<()> {
+    ensure!(
+        before.is_open() || !now.is_open(),
+        "http.web_config: HTTP is secured by {}, and would answer whoever reaches the port: a start does that, and \
+         no reload",
+        before.secured_by()
+    );
+    Ok(())
 }

@@ -103,7 +103,7 @@ fn the_document_leads_where_it_says() {
             other => panic!("{other}: what is to be done with it?"),
         }
     }
-    assert_eq!((scripts, reloads), (5, 2));
+    assert_eq!((scripts, reloads), (6, 2));
 }
 
 /// The web config of the certificates lets nobody in without one, nor that of passwords.
