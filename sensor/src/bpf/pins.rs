@@ -20,6 +20,9 @@ const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 /// Where a bpffs is mounted by convention, and by systemd.
 const BPF_FS: &str = "/sys/fs/bpf";
 
+/// That of the packaged service, which may not write to the conventional one.
+const SERVICES_BPF_FS: &str = "/run/poolwatch/bpf";
+
 /// What the names of directories of former sets begin with; a number follows.
 const FORMER: &str = "former-";
 
@@ -290,7 +293,13 @@ fn ensure_bpffs(root: &Path) -> Result<()> {
         );
         return Ok(());
     }
-    let remedy = format!("mount one with `mount -t bpf bpf {BPF_FS}`");
+    let remedy = if is_bpffs(Path::new(SERVICES_BPF_FS)).unwrap_or_default() {
+        format!(
+            "the service's is {SERVICES_BPF_FS}: the config wants pins = \"{SERVICES_BPF_FS}/pins\" in [state]"
+        )
+    } else {
+        format!("mount one with `mount -t bpf bpf {BPF_FS}` and choose a directory on it")
+    };
     if root.starts_with(BPF_FS) && existing == Path::new(BPF_FS) {
         let flags = rustix::mount::MountFlags::NOSUID
             | rustix::mount::MountFlags::NODEV
@@ -301,7 +310,7 @@ fn ensure_bpffs(root: &Path) -> Result<()> {
         tracing::info!(path = BPF_FS, "mounted a bpffs");
         return Ok(());
     }
-    bail!("state.pins: {} is not on a bpffs; {remedy} and choose a directory on it", root.display())
+    bail!("state.pins: {} is not on a bpffs; {remedy}", root.display())
 }
 
 fn is_bpffs(path: &Path) -> Result<bool> {
