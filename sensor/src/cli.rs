@@ -38,9 +38,9 @@ pub enum Command {
     Run(RunArgs),
     /// Validate config and lists and print what would be watched
     #[command(
-        after_help = "Examples:\n  poolwatch check\n  poolwatch check --config ./poolwatch.toml && systemctl reload poolwatch"
+        after_help = "Examples:\n  poolwatch check\n  poolwatch check --quiet --config ./poolwatch.toml && systemctl reload poolwatch"
     )]
-    Check,
+    Check(CheckArgs),
     /// Run the same classifier over captures (pcap, pcapng), offline and unprivileged
     #[command(
         after_help = "Examples:\n  poolwatch replay capture.pcap\n  poolwatch replay --format json *.pcapng | jq 'select(.type == \"flow\")'"
@@ -81,6 +81,13 @@ pub struct RunArgs {
     /// Leave nothing behind at exit: no programs, no pins, no counts
     #[arg(long)]
     pub detach_on_exit: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Say only what is wrong
+    #[arg(long, short)]
+    pub quiet: bool,
 }
 
 #[derive(Debug, Args)]

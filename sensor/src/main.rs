@@ -56,9 +56,14 @@ fn dispatch(cli: Cli) -> Result<bool> {
             runtime.shutdown_timeout(LAST_EVENTS);
             return ended.map(|()| true);
         }
-        Command::Check => {
+        Command::Check(args) => {
             privileges::before_reading()?;
-            commands::check::check(config.as_deref(), &mut out).map(|()| true)
+            let checked = if args.quiet {
+                commands::check::check(config.as_deref(), &mut io::sink())
+            } else {
+                commands::check::check(config.as_deref(), &mut out)
+            };
+            checked.map(|()| true)
         }
         Command::Replay(args) => {
             commands::replay::replay(config.as_deref(), args.format, &args.files, &mut out, &mut io::stderr())

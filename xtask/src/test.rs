@@ -27,7 +27,7 @@ use crate::{
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Leave out the tests that need root; they are named
-    #[arg(long)]
+    #[arg(long, conflicts_with = "arch")]
     pub(crate) no_kernel: bool,
 
     /// Build all tests for hosts of this architecture, and run under emulation what needs nothing else of them

@@ -129,6 +129,8 @@ await 20 has_office
 counted
 say "a broken config is refused before the daemon hears of it; a whole one is reloaded"
 
+has_remedy() { journalctl --no-pager -u poolwatch.service | grep 'wants pins = "/run/poolwatch/bpf/pins"' >/dev/null; }
+
 # The password is "secret".
 cat >/etc/poolwatch/web.yml <<'EOF'
 basic_auth_users:
@@ -146,11 +148,38 @@ await 20 asks
 curl -fsS -o /dev/null --max-time 20 -u prometheus:secret "$URL/metrics" || fail "the right password is refused"
 echo secret >/tmp/password
 poolwatch status --username prometheus --password-file /tmp/password >/dev/null || fail "status cannot ask"
-cp /tmp/open.toml /etc/poolwatch/poolwatch.toml
+# Neither a config that is gone nor one without the web config opens it, but a start.
+reloaded() {
+    [ "$(curl -fsS -u prometheus:secret "$URL/metrics" | awk '/^poolwatch_config_last_reload_successful / { print $2 }')" = "$1" ]
+}
+for config in /dev/null /tmp/open.toml; do
+    cp "$config" /etc/poolwatch/poolwatch.toml
+    systemctl reload poolwatch.service
+    await 20 reloaded 0
+    asks || fail "a reload of $config opened it"
+    sed 's/^web_config = ""/web_config = "web.yml"/' /tmp/open.toml >/etc/poolwatch/poolwatch.toml
+    systemctl reload poolwatch.service
+    await 20 reloaded 1
+done
+mv /etc/poolwatch/poolwatch.toml /tmp/away.toml
 systemctl reload poolwatch.service
+await 20 reloaded 0
+journalctl --no-pager -u poolwatch.service | grep 'poolwatch.toml: it is gone' >/dev/null || fail "it is not told that its config is gone"
+cp /tmp/open.toml /etc/poolwatch/poolwatch.toml
+systemctl restart poolwatch.service
 rm /etc/poolwatch/web.yml
-await 20 answers metrics
-say "a web config that the service may not read is refused; one that it may asks for the password"
+await 60 answers metrics
+counted
+say "a web config that the service may not read is refused; one that it may asks for the password until a start"
+
+: >/etc/poolwatch/poolwatch.toml
+systemctl restart poolwatch.service 2>/dev/null && fail "it starts on pins that it may not make"
+await 20 has_remedy
+cp /tmp/open.toml /etc/poolwatch/poolwatch.toml
+systemctl restart poolwatch.service
+await 60 answers metrics
+counted
+say "a config without state.pins does not start, and the journal says what it lacks"
 
 pid=$(main_pid)
 kill -STOP "$pid"
