@@ -80,7 +80,7 @@ impl Web {
             Users::new(&place, written.basic_auth_users.map(|users| users.value).unwrap_or_default())?;
         let rate = written.rate_limit.map(|limit| Rate::new(&place, &limit.value)).transpose()?.flatten();
         let mut web = Self { tls, demand, headers, users, rate, notes };
-        if web.is_open() {
+        if web.circle() == Circle::EverybodyInPlain {
             web.notes
                 .push(format!("{place}: neither TLS nor passwords: whoever reaches the port is answered"));
         } else if web.tls.is_none() {
@@ -89,9 +89,20 @@ impl Web {
         Ok(web)
     }
 
-    /// Is whoever reaches the port answered?
-    pub fn is_open(&self) -> bool {
-        self.tls.is_none() && self.users.is_empty()
+    /// Who is answered.
+    fn circle(&self) -> Circle {
+        if !self.users.is_empty() || self.demand >= Demand::Certificate {
+            Circle::Known
+        } else if self.tls.is_some() {
+            Circle::Everybody
+        } else {
+            Circle::EverybodyInPlain
+        }
+    }
+
+    /// Would everybody be answered, who is not by `before`, or could everybody listen, who cannot?
+    pub fn opens(&self, before: &Self) -> bool {
+        self.circle() < before.circle()
     }
 
     /// What of it holds, in words.
@@ -121,6 +132,16 @@ impl Web {
             tracing::info!("{note}");
         }
     }
+}
+
+/// Who is answered, the narrowest last.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Circle {
+    EverybodyInPlain,
+    /// Over TLS, and whoever comes.
+    Everybody,
+    /// Who has a password or a certificate that our CA signed.
+    Known,
 }
 
 /// The web config and every file that it names, as far as it can be read.

@@ -138,6 +138,6 @@ fn a_web_config_or_certificate_that_changes_is_taken_over_and_a_broken_one_is_no
         assert_eq!(shown, second);
         assert!(daemon.get("/metrics").is_none_or(|(code, _)| code != 200), "nobody without TLS");
     }
-    let refusals = daemon.log().matches("HTTP is secured by TLS, and would answer whoever").count();
+    let refusals = daemon.log().matches("HTTP is secured by TLS, and would be by nothing").count();
     assert_eq!(refusals, 2, "{}", daemon.log());
 }

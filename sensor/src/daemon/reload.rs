@@ -92,13 +92,14 @@ impl Daemon {
     }
 }
 
-/// A config that was emptied by mistake, or lost its web config, must not let everybody in.
+/// A config that was emptied, a web config that was found half written, must not let everybody in.
 fn ensure_not_opened(before: &Web, now: &Web) -> Result<()> {
     ensure!(
-        before.is_open() || !now.is_open(),
-        "http.web_config: HTTP is secured by {}, and would answer whoever reaches the port: a start does that, and \
-         no reload",
-        before.secured_by()
+        !now.opens(before),
+        "http.web_config: HTTP is secured by {}, and would be by {}: no reload opens it so far, a start of the \
+         daemon does",
+        before.secured_by(),
+        now.secured_by()
     );
     Ok(())
 }
