@@ -1,6 +1,5 @@
 //! The whole way, with the real programs and the shipped files: a miner mines, a sensor hears it,
-//! Prometheus scrapes it and evaluates deploy/'s rules, Alertmanager has the alert; with one host and
-//! with three. What Prometheus answers is shown as it is (`--nocapture`).
+//! Prometheus scrapes it and evaluates deploy/'s rules, Alertmanager has the alert. What Prometheus answers is shown as it is (`--nocapture`).
 //!
 //! `cargo xtask kernels` leaves this out: Prometheus is 100 MB, and no kernel makes a difference to it.
 
@@ -16,8 +15,9 @@ use std::process::Command;
 
 use deploy::dashboard::{self, Query, queries};
 use deployed::cost::{Block, Exposition, mine_everywhere};
+use deployed::hosts::{fleet, fleet_without_rules};
 use deployed::monitoring::{Monitoring, eventually, scraping};
-use deployed::{Estate, address, once, panels};
+use deployed::{Estate, address, has, panels};
 use serde_json::Value;
 use support::bpffs::Bpffs;
 use support::daemon::{BINARY, Daemon, Metrics};
@@ -32,58 +32,6 @@ const ONE_HOST: &str = "- targets: [\"127.0.0.1:9750\"]";
 fn monitoring(estate: &Estate) -> Monitoring<'_> {
     let host = format!("- targets: [\"{}\"]\n        labels: {{instance: web1}}", address(1));
     Monitoring::start(&estate.hub, &scraping(SCRAPE, (ONE_HOST, &host)), |_, rules| rules)
-}
-
-/// The same for many hosts, which are found by a file each; what gives the files more hosts later.
-fn fleet<'a>(
-    estate: &'a Estate,
-    names: &[&str],
-    change: impl Fn(&str, String) -> String,
-) -> (Monitoring<'a>, Hosts) {
-    let hosts = Hosts::of(names);
-    (Monitoring::start(&estate.hub, &hosts.scraped(), change), hosts)
-}
-
-/// Two hosts, and nothing in Prometheus but what they export.
-fn fleet_without_rules(estate: &Estate) -> (Monitoring<'_>, Hosts) {
-    let hosts = Hosts::of(&["web1", "web2"]);
-    let config = hosts.scraped();
-    let (head, rest) = config.split_once("rule_files:").expect("rules");
-    let (_rules, rest) = rest.split_once("scrape_configs:").expect("jobs");
-    let config = format!("{head}scrape_configs:{rest}");
-    (Monitoring::start(&estate.hub, &config, |_, rules| rules), hosts)
-}
-
-/// Where Prometheus looks up its hosts.
-struct Hosts(TempDir);
-
-impl Hosts {
-    fn of(names: &[&str]) -> Self {
-        let hosts = Self(TempDir::new().expect("a directory"));
-        for (number, name) in (1..).zip(names) {
-            hosts.add(number, name);
-        }
-        hosts
-    }
-
-    /// The shipped configuration for many hosts, which looks here.
-    fn scraped(&self) -> String {
-        scraping("prometheus/fleet.yml", ("hosts/*.yml", &format!("{}/*.yml", self.0.path().display())))
-    }
-
-    fn add(&self, number: usize, name: &str) {
-        let example = deploy::text("prometheus/hosts/example.yml");
-        let entry = "- targets: [\"192.0.2.10:9750\"]\n  labels: {instance: web1}\n";
-        assert!(example.contains(entry), "{example}");
-        let entry = once(entry, "192.0.2.10:9750", &address(number));
-        fs::write(self.0.path().join(format!("{name}.yml")), once(&entry, "web1", name)).expect("a file");
-    }
-}
-
-fn has(alert: &Value, part: &str, expected: &[(&str, &str)]) {
-    for (key, value) in expected {
-        assert_eq!(alert[part][key], *value, "{part}.{key}: {alert:#}");
-    }
 }
 
 #[test]
@@ -263,81 +211,6 @@ fn each_query_of_the_dashboard_is_answered_by_prometheus_with_what_the_hosts_did
     }
 }
 
-/// The value of a series with these labels; none, where it is not there.
-fn value(found: &[(Value, f64)], labels: &[(&str, &str)]) -> Option<f64> {
-    let carries = |metric: &Value| labels.iter().all(|(key, value)| metric[key] == *value);
-    found.iter().find(|(metric, _)| carries(metric)).map(|(_, value)| *value)
-}
-
-#[test]
-fn of_three_sensors_that_files_name_the_one_that_dies_is_an_alert_and_the_fleet_is_summed_up() {
-    let estate = Estate::of(3);
-    let (monitoring, hosts) = fleet(&estate, &["web1", "web2"], |name, rules| match name {
-        // Three minutes, which let a reboot pass, are too long for a test.
-        "poolwatch.rules.yml" => {
-            let rule = "expr: up{job=\"poolwatch\"} == 0\n        for: ";
-            once(&rules, &format!("{rule}3m\n"), &format!("{rule}2s\n"))
-        }
-        _ => rules,
-    });
-    let (first, second, third) = (estate.sensor(1, ""), estate.sensor(2, ""), estate.sensor(3, ""));
-    monitoring.wait_for("job:up:sum", |found| value(found, &[]) == Some(2.0));
-    // Found by itself, without a reload.
-    hosts.add(3, "db1");
-    for sum in ["job:up:sum", "job:up:count"] {
-        monitoring.wait_for(sum, |found| value(found, &[("job", "poolwatch")]) == Some(3.0));
-    }
-    monitoring.wait_for("job:poolwatch_mining_hosts:count", |found| value(found, &[]) == Some(0.0));
-
-    let _pool = [estate.mine(1, &first), estate.mine(1, &first), estate.mine(3, &third)];
-    let mut route_miners = estate.reach_routes(3);
-    let pool = [("watchlist", "mining"), ("target", "supportxmr"), ("role", "miner")];
-    for (sensor, sessions) in [(&first, 2), (&third, 1)] {
-        sensor.wait_for("sessions", |it| it.sum("poolwatch_mining_sessions", &pool) == sessions);
-    }
-    let route = [("watchlist", "dprk"), ("target", "star-kp")];
-    for (recorded, labels, expected) in [
-        ("job:poolwatch_mining_hosts:count", &[("job", "poolwatch")][..], 2.0),
-        ("watchlist_target_role:poolwatch_mining_sessions:sum", &pool, 3.0),
-        ("watchlist_target:poolwatch_connected_hosts:count", &route, 1.0),
-        ("watchlist_target:poolwatch_connected_hosts:count", &pool[..2], 2.0),
-    ] {
-        let found = monitoring.wait_for(recorded, |found| value(found, labels) == Some(expected));
-        println!("{recorded}: {:?}", value(&found, labels));
-    }
-    for recorded in [
-        "watchlist_target_direction:poolwatch_bytes:rate5m{target=\"star-kp\"} > 0",
-        "watchlist_target_initiator:poolwatch_connections_established:rate5m{target=\"supportxmr\"} > 0",
-        "watchlist_target_role:poolwatch_detections:rate5m{target=\"supportxmr\"} > 0",
-        "sum(kind_reason:poolwatch_samples_dropped:rate5m) == 0",
-        "sum(reason:poolwatch_events_dropped:rate5m) == 0",
-        "job:poolwatch_flows_evicted:rate5m == 0",
-    ] {
-        // A rate takes counts that go on after they were first seen.
-        route_miners[0].submit();
-        println!("{recorded}: {:?}", monitoring.wait_for(recorded, |found| !found.is_empty()));
-    }
-
-    let all = "count({__name__=~\"(job|watchlist_.*|kind_reason|reason):.*\"})";
-    let recorded = monitoring.query(all).map(|found| value(&found, &[]));
-    println!("recorded for the fleet: {recorded:?} series");
-    assert!(recorded.is_ok_and(|count| count.is_some_and(|count| count < 1_500.0)), "as docs/fleet.md says");
-
-    monitoring.no_alert("PoolwatchSensorDown");
-    let (_pins, _) = second.kill();
-    let alert = monitoring.alert("PoolwatchSensorDown", ("instance", "web2"));
-    has(&alert, "labels", &[("job", "poolwatch"), ("severity", "warning")]);
-    has(&alert, "annotations", &[("summary", "The sensor on web2 is down")]);
-    assert_eq!(
-        monitoring.alerts("PoolwatchSensorDown").map(|alerts| alerts.len()),
-        Ok(1),
-        "the others are up"
-    );
-    for (sum, expected) in [("job:up:sum", 2.0), ("job:up:count", 3.0)] {
-        monitoring.wait_for(sum, |found| value(found, &[]) == Some(expected));
-    }
-}
-
 /// What docs/fleet.md says of a host: series, bytes of /metrics, bytes a sample.
 fn documented(row: &str) -> [f64; 3] {
     let text = deploy::text("docs/fleet.md");
@@ -377,7 +250,7 @@ fn what_a_sensor_costs_prometheus_is_what_the_documentation_says_at_rest_and_at_
     // What Prometheus adds about each scrape: `up` and four more.
     let (monitoring, _hosts) = fleet_without_rules(&estate);
     let expected = series as u64 + 2 * 5;
-    let head = || Metrics(monitoring.own_metrics()).sum("prometheus_tsdb_head_series", &[]);
+    let head = || Metrics(monitoring.prometheus.own_metrics()).sum("prometheus_tsdb_head_series", &[]);
     monitoring.wait_for("up == 1", |found| found.len() == 2);
     println!(
         "prometheus_tsdb_head_series: {}, for both hosts",

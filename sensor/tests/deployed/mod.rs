@@ -4,8 +4,11 @@
 #![allow(dead_code, reason = "the tests of a part use a part")]
 
 pub mod cost;
+pub mod hosts;
 pub mod monitoring;
 pub mod panels;
+
+use serde_json::Value;
 
 use super::support::PinsDirectory;
 use super::support::daemon::Daemon;
@@ -90,4 +93,17 @@ pub fn address(number: usize) -> String {
 pub fn once(text: &str, what: &str, with: &str) -> String {
     assert_eq!(text.matches(what).count(), 1, "{what:?} is not there once:\n{text}");
     text.replace(what, with)
+}
+
+/// Fails where a part of the alert says otherwise.
+pub fn has(alert: &Value, part: &str, expected: &[(&str, &str)]) {
+    for (key, value) in expected {
+        assert_eq!(alert[part][key], *value, "{part}.{key}: {alert:#}");
+    }
+}
+
+/// The value of a series with these labels; none, where it is not there.
+pub fn value(found: &[(Value, f64)], labels: &[(&str, &str)]) -> Option<f64> {
+    let carries = |metric: &Value| labels.iter().all(|(key, value)| metric[key] == *value);
+    found.iter().find(|(metric, _)| carries(metric)).map(|(_, value)| *value)
 }

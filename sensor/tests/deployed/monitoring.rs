@@ -18,6 +18,8 @@ use crate::support::patience;
 use crate::tools::{ALERTMANAGER, PROMETHEUS, Tool};
 
 const PROMETHEUS_AT: &str = "127.0.0.1:9090";
+/// A second one's, which is sent to or sends.
+const ANOTHER_AT: &str = "127.0.0.1:9091";
 const ALERTMANAGER_AT: &str = "127.0.0.1:9093";
 /// Both learn of their targets at most every five seconds, one after the other.
 const STEPS: u32 = 3;
@@ -88,9 +90,78 @@ pub fn scraping(file: &str, discovery: (&str, &str)) -> String {
     once(&config, discovery.0, discovery.1)
 }
 
+/// A Prometheus in a namespace.
+pub struct Prometheus<'a> {
+    place: &'a Namespace,
+    at: &'static str,
+    _program: Program,
+}
+
+impl<'a> Prometheus<'a> {
+    /// On the `prometheus.yml` in this directory.
+    fn start(place: &'a Namespace, at: &'static str, directory: TempDir, more: &[String]) -> Self {
+        PROMETHEUS.approve(&["--version"]);
+        let mut arguments = vec![
+            format!("--config.file={}", directory.path().join("prometheus.yml").display()),
+            format!("--web.listen-address={at}"),
+        ];
+        arguments.extend_from_slice(more);
+        let program = Program::start(&PROMETHEUS, place.command(PROMETHEUS.name), directory, &arguments);
+        Self { place, at, _program: program }
+    }
+
+    /// One in agent mode, beside another.
+    pub fn agent(place: &'a Namespace, config: &str) -> Self {
+        let directory = TempDir::new().expect("a directory");
+        fs::write(directory.path().join("prometheus.yml"), config).expect("a config");
+        let data = format!("--storage.agent.path={}", directory.path().join("data").display());
+        Self::start(place, ANOTHER_AT, directory, &["--enable-feature=agent".to_owned(), data])
+    }
+
+    /// One that scrapes nobody and has what it is sent, beside another.
+    pub fn receiver_alone(place: &'a Namespace) -> Self {
+        let directory = TempDir::new().expect("a directory");
+        fs::write(directory.path().join("prometheus.yml"), "").expect("a config");
+        let data = format!("--storage.tsdb.path={}", directory.path().join("data").display());
+        Self::start(place, ANOTHER_AT, directory, &["--web.enable-remote-write-receiver".to_owned(), data])
+    }
+
+    /// Where it takes what it is sent.
+    pub fn receiver(&self) -> String {
+        format!("http://{}/api/v1/write", self.at)
+    }
+
+    /// What Prometheus says of itself.
+    pub fn own_metrics(&self) -> String {
+        ask(self.place, &format!("http://{}/metrics", self.at), &[]).expect("Prometheus answers")
+    }
+
+    /// The `data` of an answer of Prometheus' API.
+    pub fn api(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, String> {
+        let text = ask(self.place, &format!("http://{}/api/v1/{path}", self.at), query)?;
+        let answer: Value = serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))?;
+        if answer["status"] == "success" { Ok(answer["data"].clone()) } else { Err(text) }
+    }
+
+    /// The series that an expression gives now: each its labels and its value.
+    pub fn query(&self, expression: &str) -> Result<Vec<(Value, f64)>, String> {
+        let data = self.api("query", &[("query", expression)])?;
+        let series = data["result"].as_array().ok_or_else(|| data.to_string())?;
+        let value =
+            |one: &Value| one["value"][1].as_str().and_then(|text| text.parse().ok()).unwrap_or(f64::NAN);
+        Ok(series.iter().map(|one| (one["metric"].clone(), value(one))).collect())
+    }
+
+    /// Waits until an expression gives what it should.
+    pub fn wait_for(&self, expression: &str, is: impl Fn(&[(Value, f64)]) -> bool) -> Vec<(Value, f64)> {
+        let look = || self.query(expression);
+        eventually(expression, look, |found| found.as_ref().is_ok_and(|found| is(found))).unwrap_or_default()
+    }
+}
+
 pub struct Monitoring<'a> {
     place: &'a Namespace,
-    _prometheus: Program,
+    pub prometheus: Prometheus<'a>,
     _alertmanager: Program,
 }
 
@@ -98,9 +169,17 @@ impl<'a> Monitoring<'a> {
     /// Starts both on this configuration of Prometheus, with all shipped rules beside it, as `change`
     /// leaves them.
     pub fn start(place: &'a Namespace, config: &str, change: impl Fn(&str, String) -> String) -> Self {
-        for tool in [PROMETHEUS, ALERTMANAGER] {
-            tool.approve(&["--version"]);
-        }
+        Self::start_with(place, config, &[], change)
+    }
+
+    /// The same, with more options of Prometheus.
+    pub fn start_with(
+        place: &'a Namespace,
+        config: &str,
+        options: &[&str],
+        change: impl Fn(&str, String) -> String,
+    ) -> Self {
+        ALERTMANAGER.approve(&["--version"]);
         let directory = TempDir::new().expect("a directory");
         let path = |name: &str| directory.path().join(name).display().to_string();
         for entry in fs::read_dir(deploy::path("prometheus")).expect("it is shipped") {
@@ -114,12 +193,9 @@ impl<'a> Monitoring<'a> {
             "{config}\nalerting:\n  alertmanagers:\n    - static_configs:\n        - targets: [\"{ALERTMANAGER_AT}\"]\n"
         );
         fs::write(path("prometheus.yml"), told).expect("a config");
-        let arguments = [
-            format!("--config.file={}", path("prometheus.yml")),
-            format!("--storage.tsdb.path={}", path("data")),
-            format!("--web.listen-address={PROMETHEUS_AT}"),
-        ];
-        let prometheus = Program::start(&PROMETHEUS, place.command(PROMETHEUS.name), directory, &arguments);
+        let data = format!("--storage.tsdb.path={}", path("data"));
+        let more = options.iter().map(|option| (*option).to_owned()).chain([data]).collect::<Vec<_>>();
+        let prometheus = Prometheus::start(place, PROMETHEUS_AT, directory, &more);
 
         let directory = TempDir::new().expect("a directory");
         let path = |name: &str| directory.path().join(name).display().to_string();
@@ -131,56 +207,23 @@ impl<'a> Monitoring<'a> {
             "--cluster.listen-address=".to_owned(),
         ];
         let alertmanager = Program::start(&ALERTMANAGER, alertmanager(place), directory, &arguments);
-        Self { place, _prometheus: prometheus, _alertmanager: alertmanager }
+        Self { place, prometheus, _alertmanager: alertmanager }
     }
 
-    /// Body of an answer; an error is what was said instead.
-    pub fn ask(&self, url: &str, query: &[(&str, &str)]) -> Result<String, String> {
-        self.place.enter(|| {
-            let agent: ureq::Agent = ureq::Agent::config_builder()
-                .timeout_global(Some(patience()))
-                .http_status_as_error(false)
-                .proxy(None)
-                .build()
-                .into();
-            let answer = agent.get(url).query_pairs(query.iter().copied()).call();
-            let mut answer = answer.map_err(|error| error.to_string())?;
-            let text = answer.body_mut().read_to_string().map_err(|error| error.to_string())?;
-            if answer.status().is_success() { Ok(text) } else { Err(format!("{}: {text}", answer.status())) }
-        })
-    }
-
-    /// What Prometheus says of itself.
-    pub fn own_metrics(&self) -> String {
-        self.ask(&format!("http://{PROMETHEUS_AT}/metrics"), &[]).expect("Prometheus answers")
-    }
-
-    /// The `data` of an answer of Prometheus' API.
-    pub fn prometheus(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, String> {
-        let text = self.ask(&format!("http://{PROMETHEUS_AT}/api/v1/{path}"), query)?;
-        let answer: Value = serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))?;
-        if answer["status"] == "success" { Ok(answer["data"].clone()) } else { Err(text) }
-    }
-
-    /// The series that an expression gives now: each its labels and its value.
+    /// As [`Prometheus::query`].
     pub fn query(&self, expression: &str) -> Result<Vec<(Value, f64)>, String> {
-        let data = self.prometheus("query", &[("query", expression)])?;
-        let series = data["result"].as_array().ok_or_else(|| data.to_string())?;
-        let value =
-            |one: &Value| one["value"][1].as_str().and_then(|text| text.parse().ok()).unwrap_or(f64::NAN);
-        Ok(series.iter().map(|one| (one["metric"].clone(), value(one))).collect())
+        self.prometheus.query(expression)
     }
 
-    /// Waits until an expression gives what it should.
+    /// As [`Prometheus::wait_for`].
     pub fn wait_for(&self, expression: &str, is: impl Fn(&[(Value, f64)]) -> bool) -> Vec<(Value, f64)> {
-        let look = || self.query(expression);
-        eventually(expression, look, |found| found.as_ref().is_ok_and(|found| is(found))).unwrap_or_default()
+        self.prometheus.wait_for(expression, is)
     }
 
     /// The alerts of this name that Alertmanager has now.
     pub fn alerts(&self, name: &str) -> Result<Vec<Value>, String> {
         let url = format!("http://{ALERTMANAGER_AT}/api/v2/alerts");
-        let text = self.ask(&url, &[("filter", &format!("alertname=\"{name}\""))])?;
+        let text = ask(self.place, &url, &[("filter", &format!("alertname=\"{name}\""))])?;
         serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))
     }
 
@@ -204,6 +247,22 @@ impl<'a> Monitoring<'a> {
         println!("Alertmanager, GET /api/v2/alerts: {:#}", alerts[0]);
         alerts.remove(0)
     }
+}
+
+/// Body of an answer; an error is what was said instead.
+fn ask(place: &Namespace, url: &str, query: &[(&str, &str)]) -> Result<String, String> {
+    place.enter(|| {
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .timeout_global(Some(patience()))
+            .http_status_as_error(false)
+            .proxy(None)
+            .build()
+            .into();
+        let answer = agent.get(url).query_pairs(query.iter().copied()).call();
+        let mut answer = answer.map_err(|error| error.to_string())?;
+        let text = answer.body_mut().read_to_string().map_err(|error| error.to_string())?;
+        if answer.status().is_success() { Ok(text) } else { Err(format!("{}: {text}", answer.status())) }
+    })
 }
 
 /// Looks again and again until it is so; then what was seen.

@@ -11,10 +11,10 @@ pub fn ask(monitoring: &Monitoring<'_>, query: &Query, instance: &str) -> Result
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
     let (start, end) = ((now - 60).to_string(), now.to_string());
     let data = if query.is_instant {
-        monitoring.prometheus("query", &[("query", &expression)])
+        monitoring.prometheus.api("query", &[("query", &expression)])
     } else {
         let range = [("query", &*expression), ("start", &start), ("end", &end), ("step", "1s")];
-        monitoring.prometheus("query_range", &range)
+        monitoring.prometheus.api("query_range", &range)
     };
     let data = data.map_err(|error| format!("{}: {expression}: {error}", query.panel))?;
     data["result"].as_array().map(Vec::len).ok_or_else(|| data.to_string())
