@@ -1,8 +1,8 @@
 //! What deploy/docs/attaching.md says of places to attach to, in networks laid out like that: a gateway that
-//! translates, a bridge with a machine behind it, a tunnel.
+//! translates, a bridge with a machine behind it, a bond, tunnels.
 //!
 //! Not here: VLANs in the data and in the metadata and interfaces without a link header, which are
-//! `kernel_frames`'; bonds, WireGuard, Cilium.
+//! `kernel_frames`'; Cilium.
 
 mod support;
 
@@ -12,8 +12,9 @@ use std::process::Stdio;
 use std::thread;
 
 use support::daemon::{Daemon, Metrics};
+use support::kernel;
 use support::mining::{Miner, serve_pool};
-use support::namespace::Namespace;
+use support::namespace::{Namespace, run};
 use support::{PinsDirectory, patience};
 
 const POOL: &str = "203.0.113.60:3333";
@@ -173,19 +174,82 @@ fn a_bridge_has_the_hosts_own_traffic_and_its_port_the_machines_as_well_and_both
     assert_eq!(twice.0 % 2, 0, "each packet twice: {twice:?}");
 }
 
-/// VXLAN to a host that is on a list, and within it an address that is on another.
+/// The uplink is a bond's only port.
+#[test]
+fn a_bond_is_taken_by_itself_and_its_port_has_the_same_packets_again() {
+    if kernel::lacks_kind("bond") {
+        return;
+    }
+    let (host, far) = Namespace::pair();
+    serve(&far);
+    host.ip("link add bond0 type bond mode active-backup");
+    host.ip("link set eth0 down");
+    host.ip("link set eth0 master bond0");
+    host.ip("address flush dev eth0");
+    host.ip("address add 10.77.0.1/24 dev bond0");
+    host.ip("link set bond0 up");
+    host.ip("route add default via 10.77.0.2");
+
+    let mut counted = Vec::new();
+    for interfaces in [r#"["auto"]"#, r#"["bond0", "eth0"]"#] {
+        let daemon = daemon(&host, interfaces);
+        connect(&host);
+        let metrics = daemon.wait_for("it", |it| connections(it, "connections_established") == 1);
+        assert!(metrics.has("poolwatch_interface_attached", &[("interface", "bond0")]), "{}", metrics.0);
+        let warned = daemon.log().contains("both are watched: each counts the same packet");
+        assert_eq!(warned, interfaces.contains("eth0"), "{}", daemon.log());
+        counted.push((packets_out(&metrics), connections(&metrics, "connections")));
+    }
+    assert!(counted[0].0 >= 4 && counted[0].1 == 1, "a handshake, an end: {counted:?}");
+    assert_eq!(
+        (counted[1].0 % 2, counted[1].1),
+        (0, 1),
+        "each packet twice, the connection once: {counted:?}"
+    );
+}
+
+/// A tunnel of Ethernet, and one of IP.
 #[test]
 fn a_tunnel_and_the_uplink_below_it_count_each_under_its_own_addresses() {
     let (host, far) = Namespace::pair();
     for (namespace, last, peer) in [(&host, 1, 2), (&far, 2, 1)] {
-        namespace.ip(&format!(
-            "link add vx0 type vxlan id 7 dstport 4789 local 10.77.0.{last} remote 10.77.0.{peer}"
-        ));
-        namespace.ip(&format!("address add 10.79.0.{last}/24 dev vx0"));
-        namespace.ip("link set vx0 up");
+        let ends = format!("local 10.77.0.{last} remote 10.77.0.{peer}");
+        namespace.ip(&format!("link add tunnel0 type vxlan id 7 dstport 4789 {ends}"));
+    }
+    tunnel_counts_beside_the_uplink(&host, &far);
+}
+
+#[test]
+fn wireguard_and_the_uplink_below_it_count_each_under_its_own_addresses() {
+    if kernel::lacks_kind("wireguard") {
+        return;
+    }
+    let (host, far) = Namespace::pair();
+    let keys = [&host, &far].map(|namespace| {
+        namespace.ip("link add tunnel0 type wireguard");
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let own =
+            "wg genkey >\"$0\" && wg set tunnel0 listen-port 51820 private-key \"$0\" && wg pubkey <\"$0\"";
+        run(namespace.command("sh").args(["-c", own]).arg(file.path())).trim().to_owned()
+    });
+    for (namespace, peer, key, allowed) in
+        [(&host, 2, &keys[1], "0.0.0.0/0"), (&far, 1, &keys[0], "10.79.0.1/32")]
+    {
+        let endpoint = format!("10.77.0.{peer}:51820");
+        let set = ["set", "tunnel0", "peer", key, "endpoint", &endpoint, "allowed-ips", allowed];
+        run(namespace.command("wg").args(set));
+    }
+    tunnel_counts_beside_the_uplink(&host, &far);
+}
+
+/// Through `tunnel0`, which is down, to a host that is on a list, and within it to an address that is on another.
+fn tunnel_counts_beside_the_uplink(host: &Namespace, far: &Namespace) {
+    for (namespace, last) in [(host, 1), (far, 2)] {
+        namespace.ip(&format!("address add 10.79.0.{last}/24 dev tunnel0"));
+        namespace.ip("link set tunnel0 up");
     }
     host.ip("route add 175.45.176.9/32 via 10.79.0.2");
-    serve(&far);
+    serve(far);
     let list = "[[watchlist]]\nname = \"peers\"\nprefixes = [\"10.77.0.2/32\"]\n";
     let outer = |it: &Metrics| {
         it.sum(
@@ -195,8 +259,8 @@ fn a_tunnel_and_the_uplink_below_it_count_each_under_its_own_addresses() {
     };
 
     let top = r#"interfaces = ["auto"]"#;
-    let uplink = Daemon::start_on(&host, PinsDirectory::new(), top, list, &[]);
-    connect(&host);
+    let uplink = Daemon::start_on(host, PinsDirectory::new(), top, list, &[]);
+    connect(host);
     let metrics = uplink.wait_for("the tunnel's own packets", |it| outer(it) >= 4);
     assert_eq!(
         (connections(&metrics, "connections"), packets_out(&metrics)),
@@ -205,9 +269,9 @@ fn a_tunnel_and_the_uplink_below_it_count_each_under_its_own_addresses() {
     );
     drop(uplink);
 
-    let top = r#"interfaces = ["auto", "vx*"]"#;
-    let both = Daemon::start_on(&host, PinsDirectory::new(), top, list, &[]);
-    connect(&host);
+    let top = r#"interfaces = ["auto", "tunnel*"]"#;
+    let both = Daemon::start_on(host, PinsDirectory::new(), top, list, &[]);
+    connect(host);
     let metrics = both.wait_for("the inside", |it| connections(it, "connections_established") == 1);
     assert_eq!(connections(&metrics, "connections"), 1);
     assert!(outer(&metrics) >= packets_out(&metrics), "each packet of the inside is in one of the outside");

@@ -101,6 +101,7 @@ const TOOLS: &[Tool] = &[
     tool("nsenter",         "util-linux",       Way::Install, KERNEL, "enters namespaces"),
     tool("setpriv",         "util-linux",       Way::Install, KERNEL, "takes capabilities away"),
     tool("tc",              "iproute2",         Way::Install, KERNEL, "tells what is on clsact"),
+    tool("wg",              "wireguard-tools",  Way::Install, KERNEL, "lays out a tunnel"),
     tool("qemu-system-x86_64", "qemu-system-x86", Way::Install, GUESTS, "emulates the machine of another kernel"),
     tool("cpio",            "cpio",             Way::Install, GUESTS, "packs its file system"),
     tool("busybox",         "busybox-static",   Way::Install, GUESTS, "is its shell"),

@@ -4,11 +4,14 @@
 //! A test that is about a newer feature only begins with `if kernel::lacks(…) { return; }`. That
 //! writes a line which `cargo xtask test` and `cargo xtask kernels` read: such a test has not passed,
 //! it is named as one that cannot be on this kernel, and on a kernel that has the feature it runs.
-//! Nothing is probed: a feature that should be there and is not is a failure.
+//! Nothing of that is probed: a feature that should be there and is not is a failure. Kinds of interfaces
+//! that a kernel may have been built without are ([`lacks_kind`]).
 
 use std::io::Write;
 
 use rustix::system::uname;
+
+use super::namespace::Namespace;
 
 /// Features, and the first kernel that has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,9 +64,23 @@ pub fn lacks(feature: Since) -> bool {
         return false;
     }
     let (major, minor) = feature.version();
+    not_here(&format!("{major}.{minor}: {}", feature.what()))
+}
+
+/// The same for a kind of interface, in the words of `ip link add type`.
+pub fn lacks_kind(kind: &str) -> bool {
+    let place = Namespace::new("kind");
+    let made = place.command("ip").args(["link", "add", "kind0", "type", kind]).output().expect("ip");
+    let said = String::from_utf8_lossy(&made.stderr);
+    let unknown = said.contains("Unknown device type") || said.contains("Operation not supported");
+    assert!(made.status.success() || unknown, "{said}");
+    unknown && not_here(&format!("with interfaces of the kind {kind}"))
+}
+
+fn not_here(need: &str) -> bool {
     // Not by `println!`, whose text the harness keeps to itself.
     let mut out = std::io::stdout().lock();
-    writeln!(out, "needs linux {major}.{minor}: {}", feature.what()).expect("the harness is heard");
+    writeln!(out, "needs linux {need}").expect("the harness is heard");
     out.flush().expect("the harness is heard");
     true
 }

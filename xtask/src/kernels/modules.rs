@@ -31,6 +31,8 @@ pub(crate) const OF_TESTS: &[&str] = &[
     "nft_chain_nat",
     "nft_masq",
     "vxlan",
+    "bonding",
+    "wireguard",
 ];
 
 /// A module, uncompressed.
