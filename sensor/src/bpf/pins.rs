@@ -43,11 +43,8 @@ impl Pins {
     /// # Errors
     /// When it is not on a bpffs, or another daemon holds it.
     pub fn open(root: &Path) -> Result<Self> {
-        ensure_bpffs(root)?;
         let is_new = !root.exists();
-        for directory in [root.to_owned(), root.join("maps"), root.join("links")] {
-            make_directory(&directory)?;
-        }
+        make_all(root).map_err(|error| told_the_service(root, error))?;
         Self::lock(root, is_new, OFlags::empty())
     }
 
@@ -277,6 +274,19 @@ fn is_empty(directory: &Path) -> Result<bool> {
     Ok(entries.count() == 0)
 }
 
+fn make_all(root: &Path) -> Result<()> {
+    ensure_bpffs(root)?;
+    [root.to_owned(), root.join("maps"), root.join("links")].iter().try_for_each(|path| make_directory(path))
+}
+
+/// Where there is a bpffs of the packaged service, most likely it was that which read the config.
+fn told_the_service(root: &Path, error: anyhow::Error) -> anyhow::Error {
+    if root.starts_with(SERVICES_BPF_FS) || !is_bpffs(Path::new(SERVICES_BPF_FS)).unwrap_or_default() {
+        return error;
+    }
+    error.context(format!("the service wants pins = \"{SERVICES_BPF_FS}/pins\" in [state] of its config"))
+}
+
 /// A bpffs must be there. Where nothing is mounted at the conventional place, it is mounted, as
 /// bpftool and libbpf users expect; anywhere else that is for the operator to do.
 fn ensure_bpffs(root: &Path) -> Result<()> {
@@ -310,7 +320,7 @@ fn ensure_bpffs(root: &Path) -> Result<()> {
         tracing::info!(path = BPF_FS, "mounted a bpffs");
         return Ok(());
     }
-    bail!("state.pins: {} is not on a bpffs; {remedy}", root.display())
+    bail!("state.pins: {} is not on a bpffs; {remedy} and choose a directory on it", root.display())
 }
 
 fn is_bpffs(path: &Path) -> Result<bool> {

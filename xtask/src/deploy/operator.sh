@@ -129,7 +129,7 @@ await 20 has_office
 counted
 say "a broken config is refused before the daemon hears of it; a whole one is reloaded"
 
-has_remedy() { journalctl --no-pager -u poolwatch.service | grep 'wants pins = "/run/poolwatch/bpf/pins"' >/dev/null; }
+has_remedy() { journalctl --no-pager -u poolwatch.service | grep 'the service wants pins = "/run/poolwatch/bpf/pins" in' >/dev/null; }
 
 # The password is "secret".
 cat >/etc/poolwatch/web.yml <<'EOF'
