@@ -44,6 +44,12 @@ pub mod map {
     /// Pinned beside the others by the daemon alone: documents, see `bpf::layout` and `bpf::carried`.
     pub const LAYOUT: &str = "LAYOUT";
     pub const CARRIED: &str = "CARRIED";
+
+    /// Every one of them.
+    pub const ALL: [&str; 18] = [
+        SETTINGS, TARGETS, TOTALS, OWN, FLOWS, CLAIMS, FILTER, TABLES, LEARNED, STREAMS, SAMPLES, SAMPLER,
+        BUDGETS, JUDGED, FINDINGS, DAEMON, LAYOUT, CARRIED,
+    ];
 }
 
 /// Names of the programs: ingress and egress, of interfaces with an Ethernet header and of

@@ -332,9 +332,15 @@ impl Daemon {
     /// Is there something to go on with?
     ///
     /// # Errors
-    /// When the pins directory was removed: the programs went with it, and another daemon may come.
-    pub fn check_in_place(&self) -> Result<()> {
-        self.pins.check_in_place()
+    /// When the pins directory was removed: the programs go with it, and another daemon may come.
+    pub async fn check_in_place(&self) -> Result<()> {
+        let Err(removed) = self.pins.check_in_place() else { return Ok(()) };
+        let (mut programs, attached) =
+            (self.kernel.programs.lock().await, self.state.interfaces.get().attached());
+        match attach::detach_without_pins(&mut programs, &self.netlink, &attached).await {
+            Ok(()) => Err(removed),
+            Err(error) => Err(removed.context(format!("filters on clsact may be left ({error:#})"))),
+        }
     }
 
     /// It runs: what it made in the pins directory stays.

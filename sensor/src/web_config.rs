@@ -80,7 +80,7 @@ impl Web {
             Users::new(&place, written.basic_auth_users.map(|users| users.value).unwrap_or_default())?;
         let rate = written.rate_limit.map(|limit| Rate::new(&place, &limit.value)).transpose()?.flatten();
         let mut web = Self { tls, demand, headers, users, rate, notes };
-        if web.circle() == Circle::EverybodyInPlain {
+        if web.secures_nothing() {
             web.notes
                 .push(format!("{place}: neither TLS nor passwords: whoever reaches the port is answered"));
         } else if web.tls.is_none() {
@@ -89,20 +89,23 @@ impl Web {
         Ok(web)
     }
 
-    /// Who is answered.
-    fn circle(&self) -> Circle {
-        if !self.users.is_empty() || self.demand >= Demand::Certificate {
-            Circle::Known
-        } else if self.tls.is_some() {
-            Circle::Everybody
-        } else {
-            Circle::EverybodyInPlain
-        }
+    /// Is everybody answered, and may everybody listen?
+    pub fn secures_nothing(&self) -> bool {
+        self.tls.is_none() && self.users.is_empty()
     }
 
-    /// Would everybody be answered, who is not by `before`, or could everybody listen, who cannot?
+    /// Must a client show something, a password or a certificate?
+    fn asks(&self) -> bool {
+        !self.users.is_empty() || self.demand > Demand::Nothing
+    }
+
+    /// Would everybody be answered who is not by `before`, one whose certificate anybody may have made, or
+    /// could everybody listen, who cannot?
     pub fn opens(&self, before: &Self) -> bool {
-        self.circle() < before.circle()
+        let verifies = |web: &Self| !web.users.is_empty() || web.demand > Demand::AnyCertificate;
+        self.tls.is_none() && before.tls.is_some()
+            || !self.asks() && before.asks()
+            || !verifies(self) && verifies(before)
     }
 
     /// What of it holds, in words.
@@ -132,16 +135,6 @@ impl Web {
             tracing::info!("{note}");
         }
     }
-}
-
-/// Who is answered, the narrowest last.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Circle {
-    EverybodyInPlain,
-    /// Over TLS, and whoever comes.
-    Everybody,
-    /// Who has a password or a certificate that our CA signed.
-    Known,
 }
 
 /// The web config and every file that it names, as far as it can be read.

@@ -315,6 +315,12 @@ fn detach_needs_no_config_where_it_is_told_the_pins_and_takes_nothing_but_a_daem
         assert_eq!(detach().status.code(), Some(1));
         assert!(elsewhere.path().join("file").exists(), "nothing behind a link");
         fs::remove_file(pins.path().join("links")).expect("it is there");
+        fs::create_dir(pins.path().join("links")).expect("a directory on the bpffs");
+        fs::create_dir(pins.path().join("maps/theirs")).expect("an entry of others'");
+        assert_eq!(detach().status.code(), Some(1));
+        assert!(pins.path().join("maps/theirs").exists());
+        fs::create_dir(pins.path().join("maps/TOTALS")).expect("an entry");
+        assert!(detach().status.success(), "one of ours");
     }
 }
 

@@ -10,8 +10,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use support::daemon::Daemon;
+use support::daemon::{BINARY, Daemon};
 use support::hooks::Ours;
+use support::kernel;
 use support::namespace::{Namespace, run};
 use support::refusal::{nothing_is_attached, refuses};
 use support::{PinsDirectory, patience};
@@ -202,20 +203,54 @@ fn a_feed_file_that_changes_is_read_again_and_a_bad_one_leaves_the_old() {
 }
 
 #[test]
-fn a_daemon_whose_pins_are_removed_ends_and_says_so_and_a_removed_link_is_made_again() {
+fn a_daemon_whose_pins_are_removed_takes_its_programs_off_ends_and_says_so_and_a_removed_link_is_made_again()
+{
     let (near, _far) = Namespace::pair();
-    let mut daemon = Daemon::start(&near, "");
-    let links = daemon.pins.path().join("links");
-    for link in fs::read_dir(&links).expect("the directory").flatten() {
-        // A filter on clsact has no link to be pinned; its note is a directory.
-        let removed = fs::remove_file(link.path()).or_else(|_| fs::remove_dir(link.path()));
-        removed.expect("a link's pin");
+    for hook in kernel::hooks() {
+        let top = format!("{TOP}\nattach = \"{hook}\"");
+        let mut daemon = Daemon::start_on(&near, PinsDirectory::new(), &top, "", &[]);
+        let links = daemon.pins.path().join("links");
+        let count = || {
+            let names = fs::read_dir(&links).expect("the directory").flatten();
+            names.filter(|entry| !entry.file_name().to_string_lossy().ends_with("_qdisc")).count()
+        };
+        for link in fs::read_dir(&links).expect("the directory").flatten() {
+            // A filter on clsact has no link to be pinned; its note is a directory.
+            let removed = fs::remove_file(link.path()).or_else(|_| fs::remove_dir(link.path()));
+            removed.expect("a link's pin");
+        }
+        daemon.wait_for("two links again", |_| count() == 2);
+        fs::remove_dir_all(daemon.pins.path()).expect("the pins");
+        assert_eq!(daemon.wait().code(), Some(1));
+        let log = daemon.log();
+        assert!(
+            log.lines().last().is_some_and(|last| last.contains("was removed while it was in use")),
+            "{log}"
+        );
+        assert_eq!(Ours::on(&near, "eth0"), Ours::NOWHERE, "{hook}");
     }
-    daemon.wait_for("two links again", |_| fs::read_dir(&links).expect("the directory").count() == 2);
-    fs::remove_dir_all(daemon.pins.path()).expect("the pins");
-    assert_eq!(daemon.wait().code(), Some(1));
-    let log = daemon.log();
-    assert!(log.lines().last().is_some_and(|last| last.contains("was removed while it was in use")), "{log}");
+}
+
+/// Nobody is there who could take them off, and no pin goes with a filter.
+#[test]
+fn filters_whose_pins_were_removed_without_a_daemon_are_named_with_what_takes_them_off() {
+    let (near, _far) = Namespace::pair();
+    let top = format!("{TOP}\nattach = \"clsact\"");
+    let (pins, _) = Daemon::start_on(&near, PinsDirectory::new(), &top, "", &[]).kill();
+    fs::remove_dir_all(pins.path()).expect("the pins");
+    assert_eq!(Ours::on(&near, "eth0"), Ours::ON_CLSACT);
+
+    let next = Daemon::start_on(&near, PinsDirectory::new(), &top, "", &[]);
+    assert_eq!(next.log().matches("another poolwatch's, or left over").count(), 2, "{}", next.log());
+    let (pins, _) = next.kill();
+    let said = run(near.command(BINARY).arg("detach").arg("--pins").arg(pins.path()));
+    let cures: Vec<&str> =
+        said.lines().filter_map(|line| line.split_once("takes it off: tc ")).map(|it| it.1).collect();
+    assert_eq!(cures.len(), 2, "{said}");
+    for cure in cures {
+        run(near.command("tc").args(cure.split(' ')));
+    }
+    assert_eq!(Ours::on(&near, "eth0"), Ours::NOWHERE);
 }
 
 #[test]

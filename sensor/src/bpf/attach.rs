@@ -8,6 +8,7 @@
 mod clsact;
 mod elsewhere;
 mod filters;
+mod stray;
 mod tcx;
 
 use anyhow::{Result, bail};
@@ -15,6 +16,7 @@ use aya::programs::TcAttachType;
 use sensor_ebpf::abi::{Direction, program};
 
 pub use elsewhere::ensure_all_is_here;
+pub use stray::strays;
 
 use super::Programs;
 use super::interfaces::{Framing, Interface, Netlink};
@@ -235,6 +237,21 @@ pub async fn detach_all(netlink: &Netlink, pins: &Pins) -> Result<()> {
     for index in attached(pins)? {
         let is_there = interfaces.iter().any(|interface| interface.index == index);
         detach(netlink, pins, index, is_there).await?;
+    }
+    Ok(())
+}
+
+/// Takes these programs off the clsact of these interfaces, when the pins are gone that tell of them.
+///
+/// # Errors
+/// When the kernel does not take one off, or does not say what is there.
+pub async fn detach_without_pins(programs: &mut Programs, netlink: &Netlink, indices: &[u32]) -> Result<()> {
+    let mut ids = Vec::new();
+    for name in program::ETHERNET.iter().chain(&program::IP) {
+        ids.push(programs.get(name)?.info()?.id());
+    }
+    for index in indices {
+        stray::remove_all_of(netlink, *index, &ids).await?;
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 use rustix::path::Arg;
+use sensor_ebpf::abi::map;
 
 use super::links::Links;
 
@@ -176,7 +177,7 @@ impl Pins {
     /// bpffs? What a daemon's has and a removal that was killed took away is there again afterwards.
     ///
     /// # Errors
-    /// When it holds what no daemon puts there, or maps without what goes with them.
+    /// When it holds what no daemon puts there, or maps that have none of our names.
     pub fn ensure_a_daemons(&self) -> Result<()> {
         let former = self.former()?;
         for entry in fs::read_dir(&self.root).with_context(|| format!("{}", self.root.display()))? {
@@ -190,6 +191,14 @@ impl Pins {
                 "state.pins: {} holds {}, which is no daemon's: nothing was removed",
                 self.root.display(),
                 path.file_name().unwrap_or_default().to_string_lossy()
+            );
+        }
+        for set in [self.maps()].iter().chain(&former).filter(|set| set.is_dir()) {
+            let names = fs::read_dir(set)?.map(|entry| Ok(entry?.file_name())).collect::<Result<Vec<_>>>()?;
+            ensure!(
+                names.is_empty() || names.iter().any(|name| map::ALL.iter().any(|ours| name == ours)),
+                "state.pins: {} holds maps of somebody else's: nothing was removed",
+                set.display()
             );
         }
         for name in ["maps", "links"] {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use crate::bpf::attach::{attached, detach_all, ensure_all_is_here};
+use crate::bpf::attach::{attached, detach_all, ensure_all_is_here, strays};
 use crate::bpf::interfaces::Netlink;
 use crate::bpf::pins::Pins;
 use crate::config::Config;
@@ -22,18 +22,21 @@ pub async fn detach(pins: Option<PathBuf>, config: Option<&Path>, out: &mut impl
     // A link to it would be left over.
     let directory = directory.canonicalize().unwrap_or(directory);
     check_capabilities()?;
-    let shown = directory.display();
-    let Some(pins) = Pins::open_existing(&directory)? else {
-        writeln!(out, "nothing is left in {shown}")?;
-        return Ok(());
-    };
-    pins.ensure_a_daemons()?;
-    let interfaces = attached(&pins)?.len();
-    let netlink = Netlink::open()?;
-    ensure_all_is_here(&netlink, &pins).await?;
-    detach_all(&netlink, &pins).await?;
-    pins.remove()?;
-    let plural = if interfaces == 1 { "" } else { "s" };
-    writeln!(out, "detached from {interfaces} interface{plural} and removed {shown}")?;
+    let (shown, netlink) = (directory.display(), Netlink::open()?);
+    match Pins::open_existing(&directory)? {
+        None => writeln!(out, "nothing is left in {shown}")?,
+        Some(pins) => {
+            pins.ensure_a_daemons()?;
+            let interfaces = attached(&pins)?.len();
+            ensure_all_is_here(&netlink, &pins).await?;
+            detach_all(&netlink, &pins).await?;
+            pins.remove()?;
+            let plural = if interfaces == 1 { "" } else { "s" };
+            writeln!(out, "detached from {interfaces} interface{plural} and removed {shown}")?;
+        }
+    }
+    for stray in strays(&netlink).await? {
+        writeln!(out, "{stray}")?;
+    }
     Ok(())
 }

@@ -83,6 +83,9 @@ pub async fn run(options: Options) -> Result<()> {
     let web = daemon.state.web.get();
     web.report();
     tracing::info!(address = %listen, secured_by = web.secured_by(), "serving /metrics");
+    if !listen.ip().is_loopback() && web.secures_nothing() {
+        tracing::warn!("whoever reaches {listen} is answered, in plain text; http.web_config secures it");
+    }
     let mut service = Service::default();
     service.ready(&daemon.state);
 
@@ -108,7 +111,7 @@ pub async fn run(options: Options) -> Result<()> {
                     continue;
                 };
                 let widest = settle(change, &mut changes).await;
-                daemon.check_in_place()?;
+                daemon.check_in_place().await?;
                 report(match widest {
                     Change::Interfaces => daemon.reconcile().await,
                     Change::Filters => daemon.mend().await,
@@ -123,7 +126,7 @@ pub async fn run(options: Options) -> Result<()> {
                 }
             }
             _ = look.tick() => {
-                daemon.check_in_place()?;
+                daemon.check_in_place().await?;
                 report(daemon.reconcile().await);
             }
             _ = sweep.tick() => {

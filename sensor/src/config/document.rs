@@ -29,6 +29,11 @@ impl Document {
         &self.path
     }
 
+    /// Does it say nothing, comments aside?
+    pub fn is_empty(&self) -> bool {
+        DeTable::parse(&self.text).is_ok_and(|table| table.get_ref().is_empty())
+    }
+
     pub(super) fn text(&self) -> &str {
         &self.text
     }

@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow, ensure};
 
 use super::Daemon;
 use super::compile::compile;
-use crate::config::Config;
+use crate::config::{Config, Document};
 use crate::feeds::Feeds;
 use crate::state::{Reload, Watched};
 use crate::watchlists::Watchlists;
@@ -53,24 +53,20 @@ impl Daemon {
 
     fn read_and_compile(&mut self) -> Result<(Watched, Web)> {
         let config = Config::load(self.config_path.as_deref())?;
-        let ours = self.config.document.path();
-        ensure!(
-            config.document.path() == ours || ours.as_os_str().is_empty(),
-            "{}: it is gone; the defaults take its place at a start only",
-            ours.display()
-        );
+        ensure_there(&self.config.document, &config.document)?;
         // As they are before they are read: what changes meanwhile is a change.
         self.feeds = Feeds::of(&config);
-        for key in self.config.read_at_start(&config) {
-            tracing::warn!(key, "changed in the config; it takes effect at the next start");
-        }
+        let changed = self.config.read_at_start(&config);
         let config = Config { limits: self.state.limits.clone(), ..config };
         let web = Web::load(&config)?;
-        ensure_not_opened(&self.state.web.get(), &web)?;
+        ensure_not_opened(&config, &self.state.web.get(), &web)?;
         let lists = Watchlists::load(&config)?;
         self.feeds.ensure_unchanged()?;
         let watched = compile(&mut self.tables, &mut self.recognition, lists, &config)?;
         self.tables.inspect(config.inspect)?;
+        for key in changed {
+            tracing::warn!(key, "changed in the config; it takes effect at the next start");
+        }
         Ok((watched, web))
     }
 
@@ -92,14 +88,58 @@ impl Daemon {
     }
 }
 
-/// A config that was emptied, a web config that was found half written, must not let everybody in.
-fn ensure_not_opened(before: &Web, now: &Web) -> Result<()> {
+/// A config that is gone, or says nothing any more, is a mistake rather than a wish for the defaults.
+fn ensure_there(before: &Document, now: &Document) -> Result<()> {
+    let path = before.path();
     ensure!(
-        !now.opens(before),
-        "http.web_config: HTTP is secured by {}, and would be by {}: no reload opens it so far, a start of the \
-         daemon does",
-        before.secured_by(),
-        now.secured_by()
+        now.path() == path || path.as_os_str().is_empty(),
+        "{}: it is gone; the defaults take its place at a start only",
+        path.display()
+    );
+    ensure!(
+        before.is_empty() || !now.is_empty(),
+        "{}: it says nothing any more; that takes effect at a start only",
+        path.display()
     );
     Ok(())
+}
+
+/// A config that was emptied, a web config that was found half written, must not let everybody in.
+fn ensure_not_opened(config: &Config, before: &Web, now: &Web) -> Result<()> {
+    if !now.opens(before) {
+        return Ok(());
+    }
+    let (before, now) = (before.secured_by(), now.secured_by());
+    let message = format!(
+        "HTTP is secured by {before}, and would be by {now}: no reload opens it so far; if that is meant, a restart does"
+    );
+    Err(config.document.error_at_key("http.web_config", message))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_config_that_is_gone_or_was_emptied_is_no_wish_for_the_defaults() {
+        let document = |path: &str, text: &str| {
+            Config::parse(Path::new(path), text.to_owned()).expect("a config").document
+        };
+        let (full, empty) = (document("a.toml", "[http]\n"), document("a.toml", "# nothing\n\n"));
+        let none = Document::default();
+        for (before, now, is_there) in [
+            (&full, &full, true),
+            (&full, &empty, false),
+            (&full, &none, false),
+            (&empty, &full, true),
+            (&empty, &empty, true),
+            (&empty, &none, false),
+            (&none, &none, true),
+            (&none, &full, true),
+        ] {
+            assert_eq!(ensure_there(before, now).is_ok(), is_there, "{before:?} {now:?}");
+        }
+    }
 }

@@ -140,7 +140,7 @@ impl Written {
             }
             None if sections.is_empty() => bail!(
                 "{file}: it says nothing, and a file that was emptied must not open what was secured; for plain HTTP \
-                 without passwords take http.web_config out of the config"
+                 without passwords take http.web_config out of the config and restart"
             ),
             None => Ok(written),
         }

@@ -124,21 +124,22 @@ fn what_answers_everybody_or_in_plain_opens_what_did_not() {
     let files = files();
     let users = format!("basic_auth_users:\n  ops: {}\n", bcrypt::hash("secret", 4).expect("a hash"));
     let (ca, required) = ("  client_ca_file: ca.crt\n", "  client_auth_type: RequireAndVerifyClientCert\n");
-    // Each with how far it is closed: what is as closed opens nothing, by whatever means it is.
+    // Each with whether it is TLS, and what it asks for: nothing, what anybody may have, what few have.
     let webs = [
-        (0, "http_server_config:\n  http2: false\n".to_owned()),
-        (1, TLS.to_owned()),
-        (1, format!("{TLS}  client_auth_type: RequireAnyClientCert\n")),
-        (1, format!("{TLS}  client_auth_type: VerifyClientCertIfGiven\n{ca}")),
-        (2, users.clone()),
-        (2, format!("{TLS}{users}")),
-        (2, format!("{TLS}{required}{ca}")),
-        (2, format!("{TLS}{required}{ca}{users}")),
+        (false, 0, "http_server_config:\n  http2: false\n".to_owned()),
+        (true, 0, TLS.to_owned()),
+        (true, 0, format!("{TLS}  client_auth_type: VerifyClientCertIfGiven\n{ca}")),
+        (true, 1, format!("{TLS}  client_auth_type: RequireAnyClientCert\n")),
+        (false, 2, users.clone()),
+        (true, 2, format!("{TLS}{users}")),
+        (true, 2, format!("{TLS}{required}{ca}")),
+        (true, 2, format!("{TLS}{required}{ca}{users}")),
     ];
-    let webs = webs.map(|(closed, text)| (closed, files.web(&text), text));
-    for (closed_before, before, text_before) in &webs {
-        for (closed, now, text) in &webs {
-            assert_eq!(now.opens(before), closed < closed_before, "from\n{text_before}to\n{text}");
+    let webs = webs.map(|(tls, asked, text)| (tls, asked, files.web(&text), text));
+    for (tls_before, asked_before, before, text_before) in &webs {
+        for (tls, asked, now, text) in &webs {
+            let opens = *tls_before && !tls || asked < asked_before;
+            assert_eq!(now.opens(before), opens, "from\n{text_before}to\n{text}");
         }
     }
 }

@@ -132,7 +132,7 @@ fn check_reads_the_web_config_and_all_that_it_names() {
     files.write("web.yml", "");
     check().refuses(&format!(
         "{}:2: http.web_config: {}: it says nothing, and a file that was emptied must not open what was secured; \
-         for plain HTTP without passwords take http.web_config out of the config",
+         for plain HTTP without passwords take http.web_config out of the config and restart",
         files.text("poolwatch.toml"),
         files.text("web.yml")
     ));

@@ -4,20 +4,22 @@
 //! that was there before is never removed, nor is ours while someone else has filters on it.
 
 use std::mem;
+use std::ops::Range;
 
 use anyhow::{Result, anyhow, ensure};
 use aya::programs::SchedClassifier;
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle};
 
 use super::filters::{PRIORITY, Spot};
+use super::stray::Stray;
 use super::{Hung, Place, attach_type};
 use crate::bpf::interfaces::Netlink;
 use crate::bpf::links::Links;
 
 /// "pool": the first handle that we try, so that `tc filter show` gives us away.
 const FIRST_HANDLE: u32 = 0x706f_6f6c;
-/// Handles tried when others are taken, by another poolwatch for instance.
-const HANDLES: u32 = 8;
+/// It, and those that are tried when others are taken, by another poolwatch for instance.
+pub(super) const HANDLES: Range<u32> = FIRST_HANDLE..FIRST_HANDLE + 8;
 
 impl Place<'_> {
     /// Attaches, or gives the filter that an earlier daemon noted our program in place. `name`:
@@ -35,9 +37,12 @@ impl Place<'_> {
             }
         }
         let mut last = None;
-        for handle in FIRST_HANDLE..FIRST_HANDLE + HANDLES {
+        for handle in HANDLES {
             let spot = self.spot(handle);
-            if self.netlink.filter(spot).await?.is_some() {
+            if let Some(filter) = self.netlink.filter(spot).await? {
+                if filter.is_ours() {
+                    tracing::warn!("{}", Stray { interface: name.to_owned(), spot });
+                }
                 continue;
             }
             let note = self.note(handle);
@@ -48,7 +53,7 @@ impl Place<'_> {
             }
             self.links.remove_note(&note)?;
         }
-        Err(last.unwrap_or_else(|| anyhow!("others have taken all {HANDLES} handles of ours")))
+        Err(last.unwrap_or_else(|| anyhow!("others have taken all {} handles of ours", HANDLES.len())))
     }
 
     /// Puts the program to where nothing is, or in the place of the one that the filter there has.
