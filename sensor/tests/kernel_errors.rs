@@ -33,7 +33,11 @@ fn a_pins_directory_that_is_not_on_a_bpffs_is_named() {
     let elsewhere = tempfile::TempDir::new().expect("a directory");
     let config = format!("{TOP}\n[state]\npins = \"{}\"\n", elsewhere.path().join("pins").display());
     let daemon = Daemon::spawn_with(&near, PinsDirectory::new(), &config, &[]);
-    refuses(&near, daemon, "is not on a bpffs; mount one with");
+    refuses(
+        &near,
+        daemon,
+        "is not on a bpffs; mount one with `mount -t bpf bpf /sys/fs/bpf` and choose a directory on it",
+    );
     assert_eq!(fs::read_dir(elsewhere.path()).expect("a directory").count(), 0);
 }
 

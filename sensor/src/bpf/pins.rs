@@ -104,8 +104,7 @@ impl Pins {
             && self.links_path().is_dir();
         ensure!(
             complete,
-            "state.pins: {} was removed while it was in use, and the programs were detached with it; \
-             start again",
+            "state.pins: {} was removed while it was in use, or a part of it; start again",
             self.root.display()
         );
         Ok(())
@@ -194,7 +193,8 @@ impl Pins {
             );
         }
         for set in [self.maps()].iter().chain(&former).filter(|set| set.is_dir()) {
-            let names = fs::read_dir(set)?.map(|entry| Ok(entry?.file_name())).collect::<Result<Vec<_>>>()?;
+            let entries = fs::read_dir(set).with_context(|| format!("{}", set.display()))?;
+            let names = entries.map(|entry| Ok(entry?.file_name())).collect::<Result<Vec<_>>>()?;
             ensure!(
                 names.is_empty() || names.iter().any(|name| map::ALL.iter().any(|ours| name == ours)),
                 "state.pins: {} holds maps of somebody else's: nothing was removed",
@@ -312,13 +312,7 @@ fn ensure_bpffs(root: &Path) -> Result<()> {
         );
         return Ok(());
     }
-    let remedy = if is_bpffs(Path::new(SERVICES_BPF_FS)).unwrap_or_default() {
-        format!(
-            "the service's is {SERVICES_BPF_FS}: the config wants pins = \"{SERVICES_BPF_FS}/pins\" in [state]"
-        )
-    } else {
-        format!("mount one with `mount -t bpf bpf {BPF_FS}` and choose a directory on it")
-    };
+    let remedy = format!("mount one with `mount -t bpf bpf {BPF_FS}`");
     if root.starts_with(BPF_FS) && existing == Path::new(BPF_FS) {
         let flags = rustix::mount::MountFlags::NOSUID
             | rustix::mount::MountFlags::NODEV
