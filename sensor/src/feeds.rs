@@ -42,11 +42,14 @@ impl Feeds {
         let read_at = SystemTime::now();
         let feeds = config.watchlists.iter().flat_map(|list| &list.feeds);
         let paths = feeds.map(|feed| feed.path.get_ref().clone()).chain(web_config::files(config));
-        let files = paths.map(|path| {
-            let stamp = stamp(&path);
-            (path, stamp)
-        });
-        Self { files: files.collect(), read_at }
+        Self { files: paths.map(stamped).collect(), read_at }
+    }
+
+    /// The same files as they are now, so that a change is a change once, whatever becomes of it.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        let read_at = SystemTime::now();
+        Self { files: self.files.iter().map(|(path, _)| stamped(path.clone())).collect(), read_at }
     }
 
     /// Has any of them changed, come or gone since, or may it have?
@@ -82,6 +85,11 @@ impl Stamp {
         let since = Duration::new(seconds.try_into().unwrap_or(0), nanoseconds.try_into().unwrap_or(0));
         now.duration_since(UNIX_EPOCH + since).map_or(true, |age| age >= QUIET)
     }
+}
+
+fn stamped(path: PathBuf) -> (PathBuf, Option<Stamp>) {
+    let stamp = stamp(&path);
+    (path, stamp)
 }
 
 fn stamp(path: &Path) -> Option<Stamp> {
@@ -145,5 +153,18 @@ mod tests {
         let before = feeds.files[0].1.as_mut().expect("it is there");
         before.changed.1 -= 1;
         assert!(feeds.have_changed());
+    }
+
+    #[test]
+    fn a_change_is_one_once_it_was_looked_at_whatever_became_of_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("feed");
+        fs::write(&path, "10.0.0.0/8\n").expect("a feed");
+        let mut before = feeds(&path);
+        before.read_at += Duration::from_mins(1);
+        fs::write(&path, "10.0.0.0/8\n10.0.0.0/9\n").expect("a feed");
+        let mut after = before.again();
+        after.read_at += Duration::from_mins(1);
+        assert!(before.have_changed() && !after.have_changed());
     }
 }

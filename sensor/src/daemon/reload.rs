@@ -52,6 +52,8 @@ impl Daemon {
     }
 
     fn read_and_compile(&mut self) -> Result<(Watched, Web)> {
+        // Where the config does not hold, they are not known any better.
+        self.feeds = self.feeds.again();
         let config = Config::load(self.config_path.as_deref())?;
         ensure_there(&self.config.document, &config.document)?;
         // As they are before they are read: what changes meanwhile is a change.
