@@ -94,18 +94,13 @@ impl Web {
         self.tls.is_none() && self.users.is_empty()
     }
 
-    /// Must a client show something, a password or a certificate?
-    fn asks(&self) -> bool {
-        !self.users.is_empty() || self.demand > Demand::Nothing
-    }
-
-    /// Would everybody be answered who is not by `before`, one whose certificate anybody may have made, or
-    /// could everybody listen, who cannot?
+    /// Would strangers be answered who are not by `before`, or could they listen, who cannot?
     pub fn opens(&self, before: &Self) -> bool {
-        let verifies = |web: &Self| !web.users.is_empty() || web.demand > Demand::AnyCertificate;
-        self.tls.is_none() && before.tls.is_some()
-            || !self.asks() && before.asks()
-            || !verifies(self) && verifies(before)
+        // A password is worth a certificate of our CA, whatever name that carries.
+        let keeps_out = |web: &Self| {
+            if web.users.is_empty() { web.demand.min(Demand::Certificate) } else { Demand::Certificate }
+        };
+        self.tls.is_none() && before.tls.is_some() || keeps_out(self) < keeps_out(before)
     }
 
     /// What of it holds, in words.

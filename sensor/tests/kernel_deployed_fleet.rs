@@ -7,10 +7,8 @@ mod support;
 mod tools;
 
 use deployed::hosts::{Hosts, fleet};
-use deployed::monitoring::{Monitoring, Prometheus};
+use deployed::monitoring::{Monitoring, Prometheus, RECEIVES};
 use deployed::{Estate, has, once, value};
-
-const RECEIVES: &str = "--web.enable-remote-write-receiver";
 
 #[test]
 fn of_three_sensors_that_files_name_the_one_that_dies_is_an_alert_and_the_fleet_is_summed_up() {

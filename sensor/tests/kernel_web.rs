@@ -16,7 +16,7 @@ use files::{Files, TLS};
 use rustix::process::Signal;
 use support::daemon::Daemon;
 use support::namespace::Namespace;
-use support::patience;
+use support::{PinsDirectory, patience};
 
 /// A web config that secures nothing.
 const HEADERS_ALONE: &str = "http_server_config:\n  headers:\n    X-Frame-Options: deny\n";
@@ -145,4 +145,41 @@ fn a_web_config_or_certificate_that_changes_is_taken_over_and_a_broken_one_is_no
         assert!(daemon.get("/metrics").is_none_or(|(code, _)| code != 200), "nobody without TLS");
         assert_eq!(daemon.log().matches(told).count(), before + 1, "{text}\n{}", daemon.log());
     }
+}
+
+/// Less than there was, and yet strangers stay out.
+#[test]
+fn what_leaves_http_less_secured_is_taken_over_and_warned_of_as_is_a_start_that_secures_nothing() {
+    let (near, _far) = Namespace::pair();
+    let files = Files::new();
+    let users = format!("basic_auth_users:\n  ops: {}\n", bcrypt::hash("secret", 4).expect("a hash"));
+    let clients = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n";
+    let web = files.write("web.yml", &format!("{TLS}{clients}{users}"));
+    let config = format!("[http]\nweb_config = \"{}\"\n", web.display());
+    let everywhere = ["--listen", "0.0.0.0:9750"];
+    let spawn = |config: &str| {
+        Daemon::spawn(&near, PinsDirectory::new(), "interfaces = [\"eth0\"]\n", config, &everywhere)
+    };
+    let says = |daemon: &Daemon<'_>, what: &str| {
+        let since = Instant::now();
+        while !daemon.log().contains(what) {
+            assert!(since.elapsed() < patience(), "never {what:?}:\n{}", daemon.log());
+            thread::sleep(Duration::from_millis(50));
+        }
+    };
+    let warning = "whoever reaches 0.0.0.0:9750 is answered, in plain text; http.web_config secures it";
+
+    let daemon = spawn(&config);
+    says(&daemon, "serving /metrics");
+    files.write("web.yml", &format!("{TLS}{users}"));
+    daemon.signal(Signal::HUP);
+    says(
+        &daemon,
+        "WARN http.web_config: HTTP was secured by TLS, a client's certificate, passwords, and is by TLS, passwords from here on",
+    );
+    assert!(!daemon.log().contains(warning), "{}", daemon.log());
+    daemon.stop();
+
+    let daemon = spawn("");
+    says(&daemon, &format!("WARN {warning}"));
 }

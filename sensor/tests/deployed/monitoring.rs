@@ -24,6 +24,9 @@ const ALERTMANAGER_AT: &str = "127.0.0.1:9093";
 /// Both learn of their targets at most every five seconds, one after the other.
 const STEPS: u32 = 3;
 
+/// Lets a Prometheus take what others send.
+pub const RECEIVES: &str = "--web.enable-remote-write-receiver";
+
 /// In place of what the shipped files say: tests wait for scrapes and evaluations.
 const OFTEN: &str = "1s";
 
@@ -123,7 +126,7 @@ impl<'a> Prometheus<'a> {
         let directory = TempDir::new().expect("a directory");
         fs::write(directory.path().join("prometheus.yml"), "").expect("a config");
         let data = format!("--storage.tsdb.path={}", directory.path().join("data").display());
-        Self::start(place, ANOTHER_AT, directory, &["--web.enable-remote-write-receiver".to_owned(), data])
+        Self::start(place, ANOTHER_AT, directory, &[RECEIVES.to_owned(), data])
     }
 
     /// Where it takes what it is sent.
