@@ -38,7 +38,7 @@ pub struct Daemon {
     pub state: Arc<State>,
     kernel: Arc<Loaded>,
     config_path: Option<PathBuf>,
-    /// As it was written when the daemon started.
+    /// As it was written when the daemon started; its document is the one that was read last and holds.
     config: Config,
     pins: Pins,
     tables: Tables,
@@ -332,15 +332,30 @@ impl Daemon {
     /// Is there something to go on with?
     ///
     /// # Errors
-    /// When the pins directory was removed: the programs go with it, and another daemon may come.
+    /// When the pins directory is not there any more, so that another daemon may come. Where it was removed, the
+    /// programs go with it; where it was moved, they can be found by it, and stay.
     pub async fn check_in_place(&self) -> Result<()> {
         let Err(removed) = self.pins.check_in_place() else { return Ok(()) };
+        if !self.pins.is_removed() {
+            return Err(removed);
+        }
         let (mut programs, attached) =
             (self.kernel.programs.lock().await, self.state.interfaces.get().attached());
         match attach::detach_without_pins(&mut programs, &self.netlink, &attached).await {
             Ok(()) => Err(removed),
             Err(error) => Err(removed.context(format!("filters on clsact may be left ({error:#})"))),
         }
+    }
+
+    /// Tells of filters that no pins of ours know of, which count for another daemon, or for none.
+    ///
+    /// # Errors
+    /// When the kernel does not say what is there.
+    pub async fn warn_of_strays(&self) -> Result<()> {
+        for stray in attach::strays(&self.netlink, Some(&self.pins.links()?)).await? {
+            tracing::warn!("{stray}");
+        }
+        Ok(())
     }
 
     /// It runs: what it made in the pins directory stays.

@@ -1,6 +1,6 @@
 //! Which files there were when they were last read, so that a change is noticed: the feeds, the web
-//! config and what that names. Looked at every few seconds: a file that is replaced by renaming, on whatever file system, is a
-//! change like any other.
+//! config and what that names, and a config that was refused. Looked at every few seconds: a file that is replaced
+//! by renaming, on whatever file system, is a change like any other.
 //!
 //! A file that is written in place is half of one for a while. It is left alone until it has been
 //! quiet for a moment, and what changed while it was read does not count.
@@ -52,6 +52,17 @@ impl Feeds {
         Self { files: self.files.iter().map(|(path, _)| stamped(path.clone())).collect(), read_at }
     }
 
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|(path, _)| path.as_path())
+    }
+
+    /// One more, as it is now.
+    pub fn add(&mut self, path: &Path) {
+        if !self.paths().any(|known| known == path) {
+            self.files.push(stamped(path.to_owned()));
+        }
+    }
+
     /// Has any of them changed, come or gone since, or may it have?
     pub fn have_changed(&self) -> bool {
         self.files.iter().any(|(path, before)| {
@@ -63,7 +74,7 @@ impl Feeds {
     pub fn restless(&self) -> Option<&Path> {
         let now = SystemTime::now();
         let restless = |path: &Path| stamp(path).is_some_and(|found| !found.is_quiet_at(now));
-        self.files.iter().map(|(path, _)| path.as_path()).find(|path| restless(path))
+        self.paths().find(|path| restless(path))
     }
 
     /// Are they what they were?

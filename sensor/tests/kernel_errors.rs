@@ -204,6 +204,51 @@ fn a_feed_file_that_changes_is_read_again_and_a_bad_one_leaves_the_old() {
     assert!(daemon.log().contains("list.netset"), "{}", daemon.log());
     replace("203.0.113.0/24\n");
     daemon.wait_for("one prefix", |metrics| metrics.sum(indicators, &prefixes) == 1);
+
+    // Nor does it wait for the next one when it comes while the config does not hold.
+    let config = fs::read_to_string(daemon.config()).expect("its config");
+    fs::write(daemon.config(), "half of a [").expect("a config");
+    replace("198.51.100.0/24\n203.0.113.0/24\n");
+    daemon.wait_for("a refusal", |metrics| metrics.sum(successful, &[]) == 0);
+    fs::write(daemon.config(), config).expect("the config");
+    let metrics = daemon.wait_for("two again", |metrics| metrics.sum(indicators, &prefixes) == 2);
+    assert_eq!(metrics.sum(successful, &[]), 1);
+}
+
+/// What counts is what was taken over last, not what there was at the start.
+#[test]
+fn a_config_that_was_written_after_the_start_is_missed_like_any_other() {
+    let (near, _far) = Namespace::pair();
+    // The pins are where they are by default, on a bpffs of its own.
+    let prepare = "mount -t bpf bpf /sys/fs/bpf; for config; do :; done; : > \"$config\"; exec \"$@\"";
+    let through = ["unshare", "--mount", "sh", "-c", prepare, "sh"];
+    let daemon = Daemon::spawn_through(&near, &through, PinsDirectory::new(), TOP).ready();
+    let (list, successful) = ([("watchlist", "list")], "poolwatch_config_last_reload_successful");
+    let count = |expected| {
+        daemon.wait_for(&format!("{expected} prefixes"), |metrics| {
+            metrics.sum("poolwatch_watchlist_indicators", &list) == expected
+        })
+    };
+    let write = |prefixes: &str| {
+        let list = format!("[[watchlist]]\nname = \"list\"\nprefixes = [{prefixes}]\n");
+        fs::write(daemon.config(), list).expect("a config");
+    };
+    write("\"198.51.100.0/24\"");
+    daemon.signal(Signal::HUP);
+    assert_eq!(count(1).sum(successful, &[]), 1);
+    for is_gone in [false, true] {
+        if is_gone { fs::remove_file(daemon.config()) } else { fs::write(daemon.config(), "") }
+            .expect("nothing");
+        daemon.signal(Signal::HUP);
+        daemon.wait_for("a refusal", |metrics| metrics.sum(successful, &[]) == 0);
+        count(1);
+        // Mended, it is taken over though nobody says so.
+        write("\"198.51.100.0/24\", \"203.0.113.0/24\"");
+        assert_eq!(count(2).sum(successful, &[]), 1);
+        write("\"198.51.100.0/24\"");
+        daemon.signal(Signal::HUP);
+        count(1);
+    }
 }
 
 #[test]
@@ -224,6 +269,7 @@ fn a_daemon_whose_pins_are_removed_takes_its_programs_off_ends_and_says_so_and_a
             removed.expect("a link's pin");
         }
         daemon.wait_for("two links again", |_| count() == 2);
+        assert_eq!(Ours::on(&near, "eth0"), Ours::once(hook), "not beside what lost its note");
         fs::remove_dir_all(daemon.pins.path()).expect("the pins");
         assert_eq!(daemon.wait().code(), Some(1));
         let log = daemon.log();
@@ -233,6 +279,55 @@ fn a_daemon_whose_pins_are_removed_takes_its_programs_off_ends_and_says_so_and_a
         );
         assert_eq!(Ours::on(&near, "eth0"), Ours::NOWHERE, "{hook}");
     }
+}
+
+#[test]
+fn a_daemon_that_is_stopped_as_soon_as_its_pins_are_removed_takes_its_programs_off_all_the_same() {
+    let (near, _far) = Namespace::pair();
+    for hook in kernel::hooks() {
+        let top = format!("{TOP}\nattach = \"{hook}\"");
+        let mut daemon = Daemon::start_on(&near, PinsDirectory::new(), &top, "", &[]);
+        fs::remove_dir_all(daemon.pins.path()).expect("the pins");
+        daemon.signal(Signal::TERM);
+        assert_eq!(daemon.wait().code(), Some(1));
+        assert_eq!(Ours::on(&near, "eth0"), Ours::NOWHERE, "{hook}");
+    }
+}
+
+/// By the pins they are found again, wherever those are.
+#[test]
+fn a_daemon_whose_pins_are_moved_ends_and_leaves_its_programs_counting_and_detach_finds_them() {
+    let (near, _far) = Namespace::pair();
+    for hook in kernel::hooks() {
+        let top = format!("{TOP}\nattach = \"{hook}\"");
+        let mut daemon = Daemon::start_on(&near, PinsDirectory::new(), &top, "", &[]);
+        let moved = PinsDirectory::new();
+        fs::rename(daemon.pins.path(), moved.path()).expect("the pins under another name");
+        assert_eq!(daemon.wait().code(), Some(1));
+        let log = daemon.log();
+        assert!(log.lines().last().is_some_and(|last| last.contains("goes on counting")), "{log}");
+        assert!(!log.contains("was removed"), "{log}");
+        assert_eq!(Ours::on(&near, "eth0"), Ours::once(hook));
+        run(near.command(BINARY).arg("detach").arg("--pins").arg(moved.path()));
+        assert_eq!(Ours::on(&near, "eth0"), Ours::NOWHERE, "{hook}");
+    }
+}
+
+/// No note tells of them, but they count in these maps.
+#[test]
+fn filters_that_lost_their_notes_are_taken_off_with_their_pins() {
+    let (near, _far) = Namespace::pair();
+    let top = format!("{TOP}\nattach = \"clsact\"");
+    let (pins, _) = Daemon::start_on(&near, PinsDirectory::new(), &top, "", &[]).kill();
+    for note in fs::read_dir(pins.path().join("links")).expect("the directory").flatten() {
+        fs::remove_dir(note.path()).expect("a note");
+    }
+    let next = Daemon::start_on(&near, pins, &top, "", &[]);
+    assert_eq!(next.log().matches("another poolwatch's, or left over").count(), 2, "{}", next.log());
+    let (pins, _) = next.kill();
+    let said = run(near.command(BINARY).arg("detach").arg("--pins").arg(pins.path()));
+    assert!(!said.contains("left over"), "{said}");
+    assert_eq!(Ours::on(&near, "eth0"), Ours::NOWHERE);
 }
 
 /// Nobody is there who could take them off, and no pin goes with a filter.

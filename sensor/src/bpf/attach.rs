@@ -215,8 +215,12 @@ struct Place<'a> {
 impl Place<'_> {
     /// What names in the pins directory begin with.
     fn stem(&self) -> String {
-        format!("{}_{}", self.index, name(self.direction))
+        stem(self.index, self.direction)
     }
+}
+
+fn stem(index: u32, direction: Direction) -> String {
+    format!("{index}_{}", name(direction))
 }
 
 /// Takes both directions off whatever has this index, as far as they are on it. `is_there`:
@@ -231,12 +235,16 @@ pub async fn detach(netlink: &Netlink, pins: &Pins, index: u32, is_there: bool) 
     clsact::leave_qdisc(netlink, links, index, is_there).await
 }
 
-/// Takes everything off everything.
+/// Takes everything off everything, also what counts in these maps and has lost its note.
 pub async fn detach_all(netlink: &Netlink, pins: &Pins) -> Result<()> {
     let interfaces = netlink.interfaces().await?;
     for index in attached(pins)? {
         let is_there = interfaces.iter().any(|interface| interface.index == index);
         detach(netlink, pins, index, is_there).await?;
+    }
+    let unnoted = elsewhere::programs(pins);
+    for interface in &interfaces {
+        stray::remove_all_of(netlink, interface.index, &unnoted).await?;
     }
     Ok(())
 }

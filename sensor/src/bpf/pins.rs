@@ -92,22 +92,33 @@ impl Pins {
         self.root.join("links")
     }
 
-    /// Is the directory still the one that was locked?
+    /// Is the directory still there, the one that was locked, and whole?
     ///
     /// # Errors
-    /// When it was removed, and what it kept attached with it.
+    /// When it is not, so that another daemon may come.
     pub fn check_in_place(&self) -> Result<()> {
-        let ours = rustix::fs::fstat(&self.lock).context("state.pins")?;
-        let there = fs::metadata(&self.root).map(|found| (found.dev(), found.ino()));
-        let complete = there.is_ok_and(|there| there == (ours.st_dev, ours.st_ino))
-            && self.maps().is_dir()
-            && self.links_path().is_dir();
+        let named = || format!("state.pins: {}", self.root.display());
         ensure!(
-            complete,
-            "state.pins: {} was removed while it was in use, or a part of it; start again",
-            self.root.display()
+            !self.is_removed(),
+            "{} was removed while it was in use, or a part of it; start again",
+            named()
         );
-        Ok(())
+        let ours = rustix::fs::fstat(&self.lock).with_context(named)?;
+        let there = fs::metadata(&self.root);
+        if there.as_ref().is_ok_and(|there| (there.dev(), there.ino()) == (ours.st_dev, ours.st_ino)) {
+            return Ok(());
+        }
+        let found = there.err().map_or_else(|| "it is another one".to_owned(), |error| error.to_string());
+        bail!(
+            "{}: {found}; the directory in use was moved, mounted over or closed, and what hangs by it goes on \
+             counting: put it back and start again, or `poolwatch detach --pins DIR` where it is now",
+            named()
+        )
+    }
+
+    /// Was it removed, or a part of it, wherever its name leads by now? What cannot be looked at was not.
+    pub fn is_removed(&self) -> bool {
+        ["maps", "links"].into_iter().any(|part| matches!(self.open_directory(part), Err(Errno::NOENT)))
     }
 
     /// Directories of the sets of maps whose counts are still to be taken over, the oldest first.

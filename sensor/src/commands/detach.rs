@@ -35,8 +35,12 @@ pub async fn detach(pins: Option<PathBuf>, config: Option<&Path>, out: &mut impl
             writeln!(out, "detached from {interfaces} interface{plural} and removed {shown}")?;
         }
     }
-    for stray in strays(&netlink).await? {
-        writeln!(out, "{stray}")?;
+    match strays(&netlink, None).await {
+        Ok(strays) => strays.iter().try_for_each(|stray| writeln!(out, "{stray}"))?,
+        // What was asked for is done.
+        Err(error) => {
+            writeln!(out, "whether filters of others or of earlier pins are there is not known: {error:#}")?;
+        }
     }
     Ok(())
 }

@@ -141,6 +141,8 @@ pub async fn run(options: Options) -> Result<()> {
     // An error means that the server is gone already.
     let _ = stop.send(true);
     let _ = tokio::time::timeout(SHUTDOWN, server).await;
+    // Who removes the pins and then stops the daemon does so faster than it looks.
+    daemon.check_in_place().await?;
     if options.detach_on_exit { daemon.remove().await } else { Ok(()) }
 }
 
@@ -172,6 +174,7 @@ async fn start(daemon: &mut Daemon) -> Result<()> {
         bail!("{why}");
     }
     daemon.inherit()?;
+    report(daemon.warn_of_strays().await);
     if interfaces.0.is_empty() {
         tracing::warn!("no interface is there yet that the config means; waiting for one");
     }

@@ -1,13 +1,14 @@
 //! Config, lists and web config are read again: on SIGHUP, and when a feed file, the web config or a
-//! file that it names has changed and is left alone.
+//! file that it names has changed and is left alone; so has a config that was refused.
 
+use std::path::Path;
 use std::time::SystemTime;
 
 use anyhow::{Result, anyhow, ensure};
 
 use super::Daemon;
 use super::compile::compile;
-use crate::config::{Config, Document};
+use crate::config::{Config, DEFAULT_PATH, Document};
 use crate::feeds::Feeds;
 use crate::state::{Reload, Watched};
 use crate::watchlists::Watchlists;
@@ -52,23 +53,27 @@ impl Daemon {
     }
 
     fn read_and_compile(&mut self) -> Result<(Watched, Web)> {
-        // Where the config does not hold, they are not known any better.
+        // Until all is well: what is in use, what is refused, and the config, so that it is enough to mend one.
         self.feeds = self.feeds.again();
+        self.feeds.add(self.config_path.as_deref().unwrap_or(Path::new(DEFAULT_PATH)));
         let config = Config::load(self.config_path.as_deref())?;
         ensure_there(&self.config.document, &config.document)?;
         // As they are before they are read: what changes meanwhile is a change.
-        self.feeds = Feeds::of(&config);
+        let feeds = Feeds::of(&config);
+        feeds.paths().for_each(|path| self.feeds.add(path));
         let changed = self.config.read_at_start(&config);
         let config = Config { limits: self.state.limits.clone(), ..config };
         let web = Web::load(&config)?;
         ensure_not_opened(&config, &self.state.web.get(), &web)?;
         let lists = Watchlists::load(&config)?;
-        self.feeds.ensure_unchanged()?;
+        feeds.ensure_unchanged()?;
         let watched = compile(&mut self.tables, &mut self.recognition, lists, &config)?;
         self.tables.inspect(config.inspect)?;
         for key in changed {
             tracing::warn!(key, "changed in the config; it takes effect at the next start");
         }
+        self.feeds = feeds;
+        self.config.document = config.document;
         Ok((watched, web))
     }
 
@@ -79,7 +84,7 @@ impl Daemon {
             return;
         }
         let Some(path) = self.feeds.restless() else {
-            tracing::info!("a feed file, or one of the web config, changed");
+            tracing::info!("a feed file or one of the web config changed, or a config that was refused");
             return self.reload();
         };
         self.looks_in_vain += 1;
@@ -120,8 +125,6 @@ fn ensure_not_opened(config: &Config, before: &Web, now: &Web) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     #[test]

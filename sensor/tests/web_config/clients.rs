@@ -133,6 +133,7 @@ fn what_answers_everybody_or_in_plain_opens_what_did_not() {
         (false, 2, users.clone()),
         (true, 2, format!("{TLS}{users}")),
         (true, 2, format!("{TLS}{required}{ca}")),
+        (true, 2, format!("{TLS}{required}{ca}  client_allowed_sans: [client.test]\n")),
         (true, 2, format!("{TLS}{required}{ca}{users}")),
     ];
     let webs = webs.map(|(tls, asked, text)| (tls, asked, files.web(&text), text));

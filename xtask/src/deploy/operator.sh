@@ -241,15 +241,21 @@ attempt 5
 counted
 say "removed over a config that does not hold, nothing hangs; installed again, it counts from 0"
 
-# A key of the operator's, which purging is not to hand to whoever gets the group's number next.
-touch /etc/poolwatch/server.key
+# Keys of the operator's, which purging is not to hand to whoever gets the user's or the group's number next,
+# nor to take from whoever else they are.
+touch /etc/poolwatch/server.key /etc/poolwatch/client.key
 chgrp poolwatch /etc/poolwatch/server.key
+chown poolwatch:daemon /etc/poolwatch/client.key
 apt-get purge -y -qq poolwatch </dev/null >/tmp/purge.log 2>&1 || fail "purge: $(cat /tmp/purge.log)"
 if grep -v ' is left, with what did not come ' /tmp/purge.log | grep -i -e error -e 'poolwatch: ' -e 'not permitted'; then
     fail "purge complains"
 fi
 nothing_hangs
-[ "$(stat -c %G /etc/poolwatch/server.key)" = root ] || fail "a key is left to $(stat -c %G /etc/poolwatch/server.key)"
+owner_is() {
+    [ "$(stat -c %U:%G "/etc/poolwatch/$1")" = "$2" ] || fail "$1 is left to $(stat -c %U:%G "/etc/poolwatch/$1")"
+}
+owner_is server.key root:root
+owner_is client.key root:daemon
 rm -r /etc/poolwatch
 left=$(find / -xdev -name '*poolwatch*' ! -path '/deploy/*' ! -path '/proc/*' ! -path '/sys/*')
 [ -z "$left" ] || fail "left: $left"

@@ -11,8 +11,7 @@ use aya::programs::SchedClassifier;
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle};
 
 use super::filters::{PRIORITY, Spot};
-use super::stray::Stray;
-use super::{Hung, Place, attach_type};
+use super::{Hung, Place, attach_type, stem};
 use crate::bpf::interfaces::Netlink;
 use crate::bpf::links::Links;
 
@@ -37,15 +36,18 @@ impl Place<'_> {
             }
         }
         let mut last = None;
+        let own = program.info()?.id();
         for handle in HANDLES {
             let spot = self.spot(handle);
+            let note = note(spot);
             if let Some(filter) = self.netlink.filter(spot).await? {
-                if filter.is_ours() {
-                    tracing::warn!("{}", Stray { interface: name.to_owned(), spot });
+                if filter.program == Some(own) {
+                    // Its note alone was removed. Hung beside it, the program would count twice.
+                    self.links.note(&note)?;
+                    return Ok(Hung::InPlace);
                 }
                 continue;
             }
-            let note = self.note(handle);
             self.links.note(&note)?;
             match self.fill(program, name, spot, Hung::Anew).await {
                 Ok(hung) => return Ok(hung),
@@ -53,7 +55,13 @@ impl Place<'_> {
             }
             self.links.remove_note(&note)?;
         }
-        Err(last.unwrap_or_else(|| anyhow!("others have taken all {} handles of ours", HANDLES.len())))
+        Err(last.unwrap_or_else(|| {
+            anyhow!(
+                "others have taken all {} handles of ours; `poolwatch detach` tells what takes off filters that a \
+                 poolwatch left over",
+                HANDLES.len()
+            )
+        }))
     }
 
     /// Puts the program to where nothing is, or in the place of the one that the filter there has.
@@ -134,10 +142,11 @@ impl Place<'_> {
     const fn spot(&self, handle: u32) -> Spot {
         Spot { index: self.index, direction: self.direction, handle }
     }
+}
 
-    fn note(&self, handle: u32) -> String {
-        format!("{}_clsact_{handle:08x}", self.stem())
-    }
+/// The name by which the pins directory knows of a filter.
+pub(super) fn note(spot: Spot) -> String {
+    format!("{}_clsact_{:08x}", stem(spot.index, spot.direction), spot.handle)
 }
 
 /// Removes the qdisc of an interface if it was made here and nobody uses it.

@@ -10,7 +10,7 @@ use aya::maps::MapInfo;
 use aya::programs::{loaded_links, loaded_programs};
 use sensor_ebpf::abi::program;
 
-use super::{Direction, Place, attached};
+use super::{Direction, Place, attached, stray};
 use crate::bpf::interfaces::Netlink;
 use crate::bpf::pins::Pins;
 
@@ -32,7 +32,7 @@ pub async fn ensure_all_is_here(netlink: &Netlink, pins: &Pins) -> Result<()> {
         }
     }
     let since = Instant::now();
-    while !places.is_empty() && hangs_elsewhere(&places, pins).await? {
+    while !places.is_empty() && hangs_elsewhere(netlink, &places, pins).await? {
         ensure!(
             since.elapsed() < FREED_WITHIN,
             "what is pinned in state.pins counts in another network namespace: run this there (nsenter --net=…); \
@@ -43,23 +43,25 @@ pub async fn ensure_all_is_here(netlink: &Netlink, pins: &Pins) -> Result<()> {
     Ok(())
 }
 
-async fn hangs_elsewhere(places: &[Place<'_>], pins: &Pins) -> Result<bool> {
+async fn hangs_elsewhere(netlink: &Netlink, places: &[Place<'_>], pins: &Pins) -> Result<bool> {
     let linked: HashSet<u32> = loaded_links().filter_map(Result::ok).map(|link| link.program_id()).collect();
     for program in programs(pins) {
         let mut is_here = linked.contains(&program);
         for place in places {
             is_here = is_here || place.is_on_clsact(program).await?;
         }
-        if !is_here {
+        if !is_here && !stray::runs_here(netlink, program).await? {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-/// The loaded programs that count in these maps.
-fn programs(pins: &Pins) -> Vec<u32> {
+/// The loaded programs that count in these maps; none for who may not list them.
+pub(super) fn programs(pins: &Pins) -> Vec<u32> {
     let maps = fs::read_dir(pins.maps()).into_iter().flatten().flatten();
+    // No links: whose directory it is could have them lead to maps of others.
+    let maps = maps.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
     let maps: HashSet<u32> =
         maps.filter_map(|entry| Some(MapInfo::from_pin(entry.path()).ok()?.id())).collect();
     let counts = |name: &str| program::ETHERNET.iter().chain(&program::IP).any(|ours| *ours == name);

@@ -6,15 +6,16 @@ use std::fmt;
 use anyhow::Result;
 use sensor_ebpf::abi::Direction;
 
-use super::clsact::HANDLES;
+use super::clsact::{HANDLES, note};
 use super::filters::{PRIORITY, Spot};
 use super::name;
 use crate::bpf::interfaces::{Interface, Netlink};
+use crate::bpf::links::Links;
 
 /// One of them.
 pub struct Stray {
-    pub(super) interface: String,
-    pub(super) spot: Spot,
+    interface: String,
+    spot: Spot,
 }
 
 impl fmt::Display for Stray {
@@ -35,23 +36,36 @@ fn spots(index: u32) -> impl Iterator<Item = Spot> {
     Direction::ALL.into_iter().flat_map(of)
 }
 
-/// Those on any interface of this namespace, once nothing hangs there by pins of ours.
+/// Those on any interface of this namespace. `links`: where it is noted what is ours.
 ///
 /// # Errors
 /// When the kernel does not say.
-pub async fn strays(netlink: &Netlink) -> Result<Vec<Stray>> {
+pub async fn strays(netlink: &Netlink, links: Option<&Links>) -> Result<Vec<Stray>> {
     let mut strays = Vec::new();
     for Interface { index, name, .. } in netlink.interfaces().await? {
         if netlink.at_clsact(index).await?.is_none() {
             continue;
         }
         for spot in spots(index) {
-            if netlink.filter(spot).await?.is_some_and(|filter| filter.is_ours()) {
+            let is_noted = links.is_some_and(|links| links.has(&note(spot)));
+            if !is_noted && netlink.filter(spot).await?.is_some_and(|filter| filter.is_ours()) {
                 strays.push(Stray { interface: name.clone(), spot });
             }
         }
     }
     Ok(strays)
+}
+
+/// Does this program run at any of our spots on any interface of this namespace, noted or not?
+pub(super) async fn runs_here(netlink: &Netlink, program: u32) -> Result<bool> {
+    for Interface { index, .. } in netlink.interfaces().await? {
+        for spot in spots(index) {
+            if netlink.filter(spot).await?.is_some_and(|filter| filter.program == Some(program)) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// Takes off what runs these programs on an interface, whether or not it is noted.
