@@ -222,6 +222,7 @@ fn pack_common(groups: &[Group], upgrade: Option<&Path>, place: &Path) -> Result
     for tool in system_tools::called_by_kernel_tests() {
         staged.program(&tool)?;
     }
+    staged.copy(Path::new(system_tools::OPENSSL_CONFIG))?;
     let busybox = cargo::find_program("busybox").context("no busybox")?;
     staged.write(Path::new("/bin/busybox"), &fs::read(busybox)?, 0o755)?;
     for path in sources::list()? {

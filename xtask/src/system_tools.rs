@@ -117,6 +117,9 @@ const TOOLS: &[Tool] = &[
 /// They bring 160 MiB of libraries, and hold captures against other programs, which takes no other kernel.
 const AT_HOME: &[&str] = &["tshark", "capinfos"];
 
+/// Without its configuration openssl makes no certificate.
+pub(crate) const OPENSSL_CONFIG: &str = "/usr/lib/ssl/openssl.cnf";
+
 /// See that the tools of all these drivers are there.
 pub(crate) fn require(drivers: &[Driver]) -> Result<()> {
     let missing = missing(drivers);
